@@ -1,0 +1,92 @@
+//! Counts the words of text files of any size and prints the most frequent ones.
+//!
+//! TODO-RUN
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use rankfold::World;
+use rankfold::data::{self, Line};
+use rustc_hash::FxHashMap;
+
+mod common;
+
+/// Print the most frequent words of text files, as `count<TAB>word`, by count and then by word.
+///
+/// A word is a run of letters, in lower case. Every rank must see the files.
+#[derive(Parser)]
+struct Args {
+    /// How many words to print, 0 for all
+    #[arg(long, default_value = "10", value_parser = common::number)]
+    top: u64,
+    /// Accept bytes that are not UTF-8: they end a word
+    #[arg(long)]
+    lossy: bool,
+    /// The files to read
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+type Counts = FxHashMap<String, u64>;
+
+fn main() -> ExitCode {
+    rankfold::spmd(run)
+}
+
+fn run(world: &World) -> Result<(), Box<dyn Error>> {
+    let Some(Args { top, lossy, files }) = common::arguments(world)? else { return Ok(()) };
+    let lines = if lossy { data::lines(files).lossy() } else { data::lines(files) };
+
+    // Only rank 0 prints, so only rank 0 is given the result.
+    let over = world.over(lines).named("words").identity(Counts::default()).on_root();
+    let Some(counts) = over.fold(Counts::default, count_words, merge)? else { return Ok(()) };
+
+    let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
+    counts.sort_unstable_by(|(word, count), (other_word, other)| other.cmp(count).then_with(|| word.cmp(other_word)));
+    let top = if top == 0 { counts.len() } else { usize::try_from(top)?.min(counts.len()) };
+    common::print(|out| counts[..top].iter().try_for_each(|(word, count)| writeln!(out, "{count}\t{word}")))?;
+    if let Some(report) = world.report() {
+        eprintln!("{report}");
+    }
+    Ok(())
+}
+
+fn count_words(mut counts: Counts, line: Line) -> Counts {
+    // Most words are known and in lower case already: they cost a look-up and no allocation.
+    let mut lower = String::new();
+    for word in line.split(|letter: char| !letter.is_alphabetic()) {
+        if word.is_empty() {
+            continue;
+        }
+        if word.bytes().all(|byte| byte.is_ascii_lowercase()) {
+            add(&mut counts, word);
+        } else if word.is_ascii() {
+            lower.clear();
+            lower.push_str(word);
+            lower.make_ascii_lowercase();
+            add(&mut counts, &lower);
+        } else {
+            add(&mut counts, &word.to_lowercase());
+        }
+    }
+    counts
+}
+
+fn add(counts: &mut Counts, word: &str) {
+    match counts.get_mut(word) {
+        Some(count) => *count += 1,
+        None => {
+            counts.insert(word.to_owned(), 1);
+        }
+    }
+}
+
+fn merge(left: Counts, right: Counts) -> Counts {
+    let (mut larger, smaller) = if left.len() < right.len() { (right, left) } else { (left, right) };
+    for (word, count) in smaller {
+        *larger.entry(word).or_insert(0) += count;
+    }
+    larger
+}

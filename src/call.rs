@@ -1,0 +1,126 @@
+//! One call on one rank, from its arguments to its result: agree, schedule and compute, reduce, report.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::driver::{self, Driven, Plan};
+use crate::error::Result;
+use crate::extent::Leaves;
+use crate::master::scheduler::{Config, Scheduler};
+use crate::rank::{Rank, Traffic};
+use crate::reduce::collective::{Value, reduce};
+use crate::report::{RankReport, Report};
+use crate::source::Source;
+use crate::wire::Signature;
+use crate::worker::compute::{Computation, Kernel, Runs, unreadable};
+
+/// What the user said about a call, apart from its input and functions.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spec {
+    pub operation: &'static str,
+    pub name: Option<String>,
+    pub leaf: Option<u64>,
+    pub retries: u32,
+    /// Whether every rank gets the result, or rank 0 alone.
+    pub to_all: bool,
+}
+
+/// What a call gives on one rank.
+pub(crate) struct Outcome<T> {
+    pub value: Value<T>,
+    /// On rank 0.
+    pub report: Option<Report>,
+}
+
+/// Makes a call. Collective: every rank must make the same one.
+///
+/// # Errors
+///
+/// The same error on every rank; rank 0 is the one to report it.
+pub(crate) fn make<S, K>(rank: &mut Rank, spec: &Spec, source: &S, kernel: &K) -> Result<Outcome<K::Partial>>
+where
+    S: Source,
+    K: Kernel<S>,
+    K::Partial: Serialize + DeserializeOwned,
+{
+    let guard = AbandonOnPanic(rank);
+    let rank = &mut *guard.0;
+    let begun = Instant::now();
+    rank.call += 1;
+    rank.traffic = Traffic::default();
+    let call = spec.name.as_deref().unwrap_or(spec.operation);
+    let place = rank.place.clone();
+
+    let (signature, leaves) = describe::<S, K>(spec, call, rank, source);
+    let known = signature.as_ref().is_ok_and(|signature| signature.len.is_some()).then_some(leaves);
+    let threads = rank.pool.current_num_threads();
+    let computation = Computation::new(call, &place, known, threads, source, kernel);
+    let config = Config { leaves: leaves.count(), retries: spec.retries, whole_batches: K::RUNS == Runs::Batch };
+    let scheduler = (rank.rank() == 0).then(|| Scheduler::new(config, &rank.threads));
+    if rank.rank() == 0 {
+        rank.progress.begin(call, leaves.items);
+    }
+    let number = rank.rank();
+    let plan = Plan { call, signature, leaves, scheduler };
+    let driven = driver::drive(rank, plan, &computation).map_err(|error| error.on_rank(number))?;
+
+    let report = own_report(rank, &driven);
+    let reduced = reduce(rank, &computation, report, spec.to_all);
+    let (value, mut ranks) = reduced.map_err(|error| error.on_rank(number))?;
+    let report = (number == 0).then(|| {
+        ranks.sort_by_key(|report| report.place.rank);
+        let batch_lengths = driven.lengths.pairs();
+        Report {
+            call: call.into(),
+            items: leaves.items,
+            leaf: leaves.leaf,
+            wall: begun.elapsed(),
+            ranks,
+            batch_lengths,
+        }
+    });
+    Ok(Outcome { value, report })
+}
+
+/// What this rank believes the call to be, and the division of its input as far as this rank knows it.
+fn describe<S: Source, K: Kernel<S>>(spec: &Spec, call: &str, rank: &Rank, source: &S) -> (Result<Signature>, Leaves) {
+    let knows = rank.rank() == 0 || !source.is_on_root();
+    let len = if knows { source.len().map(Some) } else { Ok(None) };
+    let len = len.map_err(|error| unreadable(call, &rank.place, error));
+    let items = len.as_ref().ok().copied().flatten().unwrap_or(0);
+    let signature = len.map(|len| Signature {
+        operation: spec.operation.into(),
+        name: call.into(),
+        source: source.kind().into(),
+        len,
+        fingerprint: source.fingerprint(),
+        leaf: spec.leaf,
+        result: std::any::type_name::<K::Partial>().into(),
+    });
+    (signature, Leaves::new(items, spec.leaf.unwrap_or_else(|| source.leaf(items))))
+}
+
+fn own_report(rank: &Rank, driven: &Driven) -> RankReport {
+    RankReport {
+        place: rank.place.clone(),
+        threads: rank.pool.current_num_threads() as u32,
+        busy: Duration::from_secs_f64(driven.busy),
+        batches: driven.batches,
+        leaves: driven.leaves,
+        messages: rank.traffic.messages,
+        bytes: rank.traffic.bytes,
+    }
+}
+
+/// A rank that unwinds out of a call will not answer its messages: the others must be told, or they would wait.
+struct AbandonOnPanic<'r>(&'r mut Rank);
+
+impl Drop for AbandonOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.transport.abandon();
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The one loop that joins the pure cores to the transport, the computing threads and the clock.
+//!
+//! Every rank runs it for the scheduling part of a call, on the thread that may use the transport. Rank 0 has a
+//! scheduler and an agent; the others have an agent. The loop takes what has arrived, hands it to the cores, carries out
+//! their actions, and waits a little when there was nothing. It ends when the master says so, on every rank: with
+//! `Finish` when all leaves are done, with `Stop` when the call has failed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use rayon::Scope;
+
+use crate::error::{Error, ErrorKind};
+use crate::extent::{Extent, Leaves};
+use crate::master::scheduler::{self, Scheduler};
+use crate::rank::Rank;
+use crate::report::Lengths;
+use crate::time::Time;
+use crate::transport::wait::Waiter;
+use crate::wire::{Message, Signature, ToMaster, ToWorker};
+use crate::worker::agent::{self, Agent, Span};
+use crate::worker::caught::catch;
+use crate::worker::compute::Work;
+
+/// A call as one rank enters it.
+pub(crate) struct Plan<'c> {
+    pub call: &'c str,
+    /// What this rank believes the call to be, or why it cannot take part.
+    pub signature: Result<Signature, Error>,
+    pub leaves: Leaves,
+    /// On rank 0.
+    pub scheduler: Option<Scheduler>,
+}
+
+/// What the scheduling part of a call came to on this rank.
+#[derive(Debug, Default)]
+pub(crate) struct Driven {
+    pub busy: f64,
+    pub batches: u64,
+    pub leaves: u64,
+    /// On rank 0: how long batches were.
+    pub lengths: Lengths,
+}
+
+/// Runs the scheduling part of a call. Collective.
+///
+/// # Errors
+///
+/// The error that ended the call, the same on every rank.
+pub(crate) fn drive(rank: &mut Rank, plan: Plan<'_>, work: &dyn Work) -> Result<Driven, Error> {
+    let cancelled = AtomicBool::new(false);
+    let pool = Arc::clone(&rank.pool);
+    let result = pool.in_place_scope(|scope| {
+        let driver = Driver {
+            rank,
+            plan,
+            work,
+            scope,
+            cancelled: &cancelled,
+            agent: Agent::default(),
+            claims: BTreeMap::new(),
+            computed: channel(),
+            own: VecDeque::new(),
+            waiter: Waiter::default(),
+            begun: Instant::now(),
+            driven: Driven::default(),
+        };
+        let result = driver.run();
+        // The scope waits for batches that still run; after an error nobody wants them.
+        cancelled.store(result.is_err(), Ordering::Relaxed);
+        result
+    });
+    rank.progress.end();
+    result
+}
+
+struct Driver<'d, 'scope> {
+    rank: &'d mut Rank,
+    plan: Plan<'d>,
+    work: &'scope dyn Work,
+    scope: &'d Scope<'scope>,
+    cancelled: &'scope AtomicBool,
+    agent: Agent,
+    /// Batches that the pool has, each with a flag that is set by whoever is first: the thread that starts it, or the
+    /// withdrawal.
+    claims: BTreeMap<Extent, Arc<AtomicBool>>,
+    computed: (Sender<Computed>, Receiver<Computed>),
+    /// Messages of rank 0 to itself.
+    own: VecDeque<Message>,
+    waiter: Waiter,
+    begun: Instant,
+    driven: Driven,
+}
+
+/// A batch that a thread of the pool is through with.
+struct Computed {
+    batch: Extent,
+    start: Instant,
+    end: Instant,
+    result: Result<f64, Error>,
+}
+
+impl Driver<'_, '_> {
+    fn run(mut self) -> Result<Driven, Error> {
+        self.answer(ToMaster::Hello(self.plan.signature.clone()))?;
+        loop {
+            let mut idle = true;
+            while let Some((from, message)) = self.next_message()? {
+                idle = false;
+                self.on_message(from, message)?;
+            }
+            while let Ok(computed) = self.computed.1.try_recv() {
+                idle = false;
+                self.on_computed(computed);
+            }
+            self.look_for_leavers()?;
+            self.tick()?;
+            match self.act()? {
+                Some(Ending::Finished) => return Ok(self.driven),
+                Some(Ending::Failed(error)) => return Err(error),
+                None if idle && self.own.is_empty() => self.wait(),
+                None => self.waiter.reset(),
+            }
+        }
+    }
+
+    fn next_message(&mut self) -> Result<Option<(usize, Message)>, Error> {
+        match self.own.pop_front() {
+            Some(message) => Ok(Some((self.rank.rank(), message))),
+            None => self.rank.next_message(),
+        }
+    }
+
+    fn on_message(&mut self, from: usize, message: Message) -> Result<(), Error> {
+        match message {
+            Message::ToWorker(ToWorker::Begin { leaves }) => self.work.begin(leaves),
+            Message::ToWorker(message) => self.agent.handle(agent::Event::Message(message)),
+            Message::ToMaster(ToMaster::Hello(signature)) => self.on_hello(from, signature)?,
+            Message::ToMaster(message) => self.on_answer(from, message)?,
+            Message::Leave => {}
+        }
+        Ok(())
+    }
+
+    /// A worker has entered the call: with the same call in mind, it gets work; else the call is broken.
+    fn on_hello(&mut self, worker: usize, theirs: Result<Signature, Error>) -> Result<(), Error> {
+        let knows_length = theirs.as_ref().is_ok_and(|signature| signature.len.is_some());
+        let trouble = match (&self.plan.signature, theirs) {
+            (Err(error), _) => Some(error.clone()),
+            (Ok(_), Err(error)) => Some(error),
+            (Ok(mine), Ok(theirs)) => mine.difference(&theirs).map(|(what, on_root, on_other)| {
+                ErrorKind::Disagreement {
+                    call: self.plan.call.to_owned(),
+                    what: what.to_owned(),
+                    root: self.rank.place.clone(),
+                    on_root,
+                    other: self.rank.places[worker].clone(),
+                    on_other,
+                }
+                .into()
+            }),
+        };
+        match trouble {
+            Some(error) => self.schedule(scheduler::Event::Broken { error }),
+            None if !knows_length => self.command(worker, ToWorker::Begin { leaves: self.plan.leaves })?,
+            None => {}
+        }
+        self.schedule(scheduler::Event::Ready { worker });
+        Ok(())
+    }
+
+    fn on_answer(&mut self, worker: usize, message: ToMaster) -> Result<(), Error> {
+        let start = Instant::now();
+        let is_done = matches!(message, ToMaster::Done { .. });
+        self.schedule(match message {
+            ToMaster::Done { batch, cost } => scheduler::Event::Done { worker, batch, cost },
+            ToMaster::Failed { batch, error } => scheduler::Event::Failed { worker, batch, error },
+            ToMaster::Returned { batch } => scheduler::Event::Returned { worker, batch },
+            ToMaster::Stopped => scheduler::Event::Stopped { worker },
+            ToMaster::Hello(_) => return Ok(()),
+        });
+        if is_done {
+            self.act_as_master()?;
+            self.schedule(scheduler::Event::Served { seconds: start.elapsed().as_secs_f64() });
+        }
+        Ok(())
+    }
+
+    fn on_computed(&mut self, computed: Computed) {
+        let Computed { batch, start, end, result } = computed;
+        self.claims.remove(&batch);
+        self.agent.handle(match result {
+            Ok(busy) => {
+                self.driven.busy += busy;
+                self.driven.batches += 1;
+                self.driven.leaves += batch.len;
+                let [start, end] = [start, end].map(|moment| self.time_of(moment));
+                agent::Event::Computed { batch, span: Span { start, end, busy } }
+            }
+            Err(error) => agent::Event::Failed { batch, error },
+        });
+    }
+
+    /// A rank that left the program before it made this call will never make it.
+    fn look_for_leavers(&mut self) -> Result<(), Error> {
+        let Some((rank, calls)) = self.rank.left.first_key_value().map(|(rank, calls)| (*rank, *calls)) else {
+            return Ok(());
+        };
+        let error = ErrorKind::Left {
+            call: self.plan.call.to_owned(),
+            place: self.rank.places[rank].clone(),
+            calls,
+            waiting: self.rank.place.clone(),
+            number: self.rank.call,
+        };
+        if self.plan.scheduler.is_none() {
+            return Err(error.into());
+        }
+        self.schedule(scheduler::Event::Broken { error: error.into() });
+        Ok(())
+    }
+
+    fn tick(&mut self) -> Result<(), Error> {
+        let now = self.time_of(Instant::now());
+        let Some(scheduler) = &mut self.plan.scheduler else { return Ok(()) };
+        if scheduler.next_deadline().is_some_and(|deadline| now >= deadline) {
+            scheduler.handle(now, scheduler::Event::Tick);
+        }
+        let done = self.plan.leaves.items_of(Extent { start: 0, len: scheduler.done() }).end;
+        self.rank.progress.update(done, || scheduler.missing().collect());
+        Ok(())
+    }
+
+    /// Carries out what the cores want, until they want nothing more.
+    fn act(&mut self) -> Result<Option<Ending>, Error> {
+        self.act_as_master()?;
+        while let Some(action) = self.agent.poll_action() {
+            match action {
+                agent::Action::Compute { batch, parcel } => self.compute(batch, parcel),
+                agent::Action::Withdraw { batch } => {
+                    if self.claims.get(&batch).is_some_and(|claim| !claim.swap(true, Ordering::AcqRel)) {
+                        self.claims.remove(&batch);
+                        self.agent.handle(agent::Event::Withdrawn { batch });
+                    }
+                }
+                agent::Action::Cancel => self.cancelled.store(true, Ordering::Relaxed),
+                agent::Action::Send(message) => self.answer(message)?,
+                agent::Action::Finish => return Ok(Some(Ending::Finished)),
+                // Rank 0 leaves when all have stopped, which its scheduler knows.
+                agent::Action::Stop(error) if self.plan.scheduler.is_none() => {
+                    return Ok(Some(Ending::Failed(error)));
+                }
+                agent::Action::Stop(_) => {}
+            }
+        }
+        let stopped = self.plan.scheduler.as_mut().and_then(Scheduler::take_stopped);
+        Ok(stopped.map(Ending::Failed))
+    }
+
+    fn act_as_master(&mut self) -> Result<(), Error> {
+        while let Some(action) = self.plan.scheduler.as_mut().and_then(Scheduler::poll_action) {
+            match action {
+                scheduler::Action::Assign { worker, batch } => self.assign(worker, batch)?,
+                scheduler::Action::Recall { worker, batch } => self.command(worker, ToWorker::Recall { batch })?,
+                scheduler::Action::Finish => {
+                    if let Some(scheduler) = &self.plan.scheduler {
+                        self.driven.lengths = scheduler.lengths().clone();
+                    }
+                    self.command_all(&ToWorker::Finish)?;
+                }
+                scheduler::Action::Stop { error } => self.command_all(&ToWorker::Stop(error))?,
+                scheduler::Action::Abandon { error, busy } => self.abandon(&error, &busy),
+            }
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, worker: usize, batch: Extent) -> Result<(), Error> {
+        let parcel = if worker == self.rank.rank() { Ok(Vec::new()) } else { self.work.pack(batch) };
+        match parcel {
+            Ok(parcel) => self.command(worker, ToWorker::Assign { batch, parcel }),
+            Err(error) => {
+                self.schedule(scheduler::Event::Broken { error });
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands a batch to the threads of the pool, which start batches in this order.
+    fn compute(&mut self, batch: Extent, parcel: Vec<u8>) {
+        let claim = Arc::new(AtomicBool::new(false));
+        self.claims.insert(batch, Arc::clone(&claim));
+        let (work, cancelled, computed) = (self.work, self.cancelled, self.computed.0.clone());
+        let (call, place) = (self.plan.call.to_owned(), self.rank.place.clone());
+        self.scope.spawn(move |_| {
+            if claim.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            let start = Instant::now();
+            let result = catch(|| work.compute(batch, &parcel, cancelled)).unwrap_or_else(|caught| {
+                let message = format!("{} at {}{}", caught.message, caught.location, caught.backtrace);
+                Err(ErrorKind::Internal { call, place, message }.into())
+            });
+            // Nobody listens any more only when the call has failed.
+            let _ = computed.send(Computed { batch, start, end: Instant::now(), result });
+        });
+    }
+
+    /// From this rank's agent to the master.
+    fn answer(&mut self, message: ToMaster) -> Result<(), Error> {
+        self.deliver(0, Message::ToMaster(message))
+    }
+
+    /// From the master to a worker's agent.
+    fn command(&mut self, worker: usize, message: ToWorker) -> Result<(), Error> {
+        self.deliver(worker, Message::ToWorker(message))
+    }
+
+    fn command_all(&mut self, message: &ToWorker) -> Result<(), Error> {
+        (0..self.rank.size()).try_for_each(|worker| self.command(worker, message.clone()))
+    }
+
+    fn deliver(&mut self, to: usize, message: Message) -> Result<(), Error> {
+        if to == self.rank.rank() {
+            self.own.push_back(message);
+            return Ok(());
+        }
+        self.rank.send(to, message)
+    }
+
+    fn schedule(&mut self, event: scheduler::Event) {
+        let now = self.time_of(Instant::now());
+        if let Some(scheduler) = &mut self.plan.scheduler {
+            scheduler.handle(now, event);
+        }
+    }
+
+    /// Some mapper goes on although the call has failed, and cannot be interrupted: the program ends here.
+    fn abandon(&mut self, error: &Error, busy: &[usize]) -> ! {
+        self.rank.progress.end();
+        let places: Vec<String> = busy.iter().take(8).map(|rank| self.rank.places[*rank].to_string()).collect();
+        let grace = scheduler::GRACE.as_secs();
+        eprintln!("rankfold: error: {error}");
+        eprintln!(
+            "rankfold: {} still compute {grace} s later and cannot be interrupted, so the program ends here",
+            places.join(", ")
+        );
+        self.rank.transport.abort(1)
+    }
+
+    fn wait(&mut self) {
+        let in_flight = self.rank.transport.is_sending();
+        let mut late = None;
+        self.waiter.wait(in_flight, |sleep| late = self.computed.1.recv_timeout(sleep).ok());
+        if let Some(computed) = late {
+            self.waiter.reset();
+            self.on_computed(computed);
+        }
+    }
+
+    fn time_of(&self, moment: Instant) -> Time {
+        Time(moment.saturating_duration_since(self.begun).as_nanos() as u64)
+    }
+}
+
+/// How the scheduling part of a call ends on a rank.
+enum Ending {
+    Finished,
+    Failed(Error),
+}

@@ -1,0 +1,315 @@
+//! What can go wrong, told so that the reader knows the rank, the host, the item and what to do next.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The result of a Rankfold call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failed call. Every rank gets the same error; rank 0 is the one that prints it in full.
+///
+/// `Display` and [`Error::kind`] tell everything on every rank. `Debug`, which Rust uses when `main` returns an error,
+/// is the same text on rank 0 and one short line on the others, so that a job of 1,000 ranks fails with one message.
+///
+/// # Examples
+///
+/// ```
+/// use rankfold::ErrorKind;
+///
+/// let world = rankfold::init()?;
+/// let nothing = world.map_reduce(0..0u64, |i| i, |a, b| a + b);
+/// assert!(matches!(nothing.unwrap_err().kind(), ErrorKind::EmptyInput { .. }));
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Error {
+    kind: Box<ErrorKind>,
+    /// The rank that holds this copy, when another rank prints it.
+    bystander: Option<u64>,
+}
+
+/// A rank and the host it runs on.
+///
+/// # Examples
+///
+/// ```
+/// let place = rankfold::Place { rank: 2, host: "node7".into() };
+/// assert_eq!(place.to_string(), "rank 2 (node7)");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The rank in the world's communicator.
+    pub rank: usize,
+    /// The name of the machine.
+    pub host: String,
+}
+
+/// Which of the user's functions a panic came out of.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(rankfold::Role::Combiner.to_string(), "combiner");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// The function that is called with an item or a batch.
+    Mapper,
+    /// The function that joins two partials.
+    Combiner,
+}
+
+/// The kinds of failure.
+///
+/// # Examples
+///
+/// ```
+/// use rankfold::ErrorKind;
+///
+/// let world = rankfold::init()?;
+/// let error = world.over(0..10u64).for_each(|i| assert!(i != 7, "seven")).unwrap_err();
+/// let ErrorKind::Panicked { item, message, .. } = error.kind() else { panic!("{error}") };
+/// assert_eq!((item.as_str(), message.as_str()), ("item 7", "seven"));
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// There was nothing to reduce, and no identity to return instead.
+    #[error(
+        "{call}: the input is empty, so there is no value to return; \
+         give one with .identity(value), or check the input before the call"
+    )]
+    EmptyInput {
+        /// The call, by the name given with `named`.
+        call: String,
+    },
+
+    /// A mapper or a combiner panicked, more often than retries allow.
+    #[error("{call}: the {role} panicked on {place} at {item}: {message}\n  at {location}{}{backtrace}", attempts_note(*attempts))]
+    Panicked {
+        /// The call, by the name given with `named`.
+        call: String,
+        /// Mapper or combiner.
+        role: Role,
+        /// Where it happened.
+        place: Place,
+        /// The item, named by its source, or the range of items whose partials were being combined.
+        item: String,
+        /// What the panic said.
+        message: String,
+        /// File, line and column of the panic.
+        location: String,
+        /// The stack, or how to get one.
+        backtrace: String,
+        /// How often the batch was tried.
+        attempts: u32,
+    },
+
+    /// A source could not give its items.
+    #[error("{call}: {problem} (on {place}); {remedy}")]
+    Source {
+        /// The call, by the name given with `named`.
+        call: String,
+        /// Where it happened.
+        place: Place,
+        /// What is wrong, with the file or item.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+
+    /// Ranks did not make the same call.
+    #[error(
+        "{call}: the ranks disagree about the {what}:\n  {root} has {on_root}\n  {other} has {on_other}\n\
+         every rank must make the same calls with the same input; compare the arguments and files of the two"
+    )]
+    Disagreement {
+        /// The call, as rank 0 knows it.
+        call: String,
+        /// What differs.
+        what: String,
+        /// Rank 0.
+        root: Place,
+        /// What rank 0 has.
+        on_root: String,
+        /// The first rank that has something else.
+        other: Place,
+        /// What that rank has.
+        on_other: String,
+    },
+
+    /// A rank left the program while others were in a call.
+    #[error(
+        "{call}: {place} left the program after {calls} calls, while {waiting} waits in call {number}; \
+         every rank must make the same calls: look for an early return or an error on that rank"
+    )]
+    Left {
+        /// The call that cannot be completed.
+        call: String,
+        /// The rank that left.
+        place: Place,
+        /// How many calls that rank had made.
+        calls: u64,
+        /// The rank that noticed.
+        waiting: Place,
+        /// The number of the call, counted from 1.
+        number: u64,
+    },
+
+    /// A value could not be written as, or read from, bytes on its way to another rank.
+    #[error(
+        "{call}: a value of type {type_name} cannot be {doing} on {place}: {message}; \
+         bincode is not self-describing: avoid #[serde(untagged)], #[serde(flatten)] and types that only JSON can hold"
+    )]
+    Encoding {
+        /// The call, by the name given with `named`.
+        call: String,
+        /// Where it happened.
+        place: Place,
+        /// The type of the value.
+        type_name: String,
+        /// "encoded" or "decoded".
+        doing: String,
+        /// What serde or bincode said.
+        message: String,
+    },
+
+    /// An MPI function returned an error.
+    #[error("{function} failed on {place}: {message}; see whether a rank or a node was lost, then start the job again")]
+    Mpi {
+        /// The MPI function.
+        function: String,
+        /// Where it happened.
+        place: Place,
+        /// The MPI library's own text.
+        message: String,
+    },
+
+    /// The program was started in a way in which it cannot work.
+    #[error("{problem}; {remedy}")]
+    Launch {
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+
+    /// The result would not contain every item exactly once. Never the user's fault.
+    #[error(
+        "{call}: internal error on {place}: {message}; no result was returned. Please report this with the program"
+    )]
+    Internal {
+        /// The call, by the name given with `named`.
+        call: String,
+        /// Where it happened.
+        place: Place,
+        /// What was found.
+        message: String,
+    },
+}
+
+impl Error {
+    /// What happened, as data.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let error = world.map_reduce(0..0u64, |i| i, |a, b| a + b).unwrap_err();
+    /// assert!(matches!(error.kind(), rankfold::ErrorKind::EmptyInput { .. }));
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// Whether this rank is the one that should show the error to a person.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// if let Err(error) = world.map_reduce(0..0u64, |i| i, |a, b| a + b) {
+    ///     if error.is_ours_to_report() { eprintln!("{error}") }   // once, not on every rank
+    /// }
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_ours_to_report(&self) -> bool {
+        self.bystander.is_none()
+    }
+
+    /// The copy that `rank` returns to its program: rank 0 reports for all.
+    pub(crate) fn on_rank(mut self, rank: usize) -> Self {
+        self.bystander = (rank != 0).then_some(rank as u64);
+        self
+    }
+
+    /// Whether trying again may help. A combiner's operands are gone when it panics, and a broken promise stays broken.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(*self.kind, ErrorKind::Panicked { role: Role::Mapper, .. } | ErrorKind::Source { .. })
+    }
+
+    /// The same error, with the number of attempts that were made.
+    pub(crate) fn after(mut self, made: u32) -> Self {
+        if let ErrorKind::Panicked { attempts, .. } = &mut *self.kind {
+            *attempts = made;
+        }
+        self
+    }
+
+    pub(crate) fn launch(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        ErrorKind::Launch { problem: problem.into(), remedy: remedy.into() }.into()
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self { kind: Box::new(kind), bystander: None }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bystander {
+            Some(rank) => write!(f, "rank {rank} stops with the error that rank 0 reports"),
+            None => write!(f, "{self}"),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {} ({})", self.rank, self.host)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mapper => "mapper",
+            Self::Combiner => "combiner",
+        })
+    }
+}
+
+fn attempts_note(attempts: u32) -> String {
+    match attempts {
+        0 | 1 => {
+            "\n  the item alone can be tried again with the same arguments; .retries(n) tries a batch n more times"
+                .into()
+        }
+        n => format!("\n  {n} attempts were made"),
+    }
+}

@@ -1,0 +1,484 @@
+//! The fluent description of one call: `world.over(input)` and what is done with it.
+
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::call::Spec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::{Batches, Fold, ForEach, Map, MapReduce};
+use crate::reduce::collective::Value;
+use crate::source::Source;
+use crate::worker::compute::Kernel;
+use crate::world::World;
+
+/// A call that is being described; its last method makes it. From [`World::over`].
+///
+/// The methods that make the call are collective: **every rank must make the same call**, with the same input and
+/// options; ranks that differ are refused with both named. The functions may capture, since every rank has its own copy
+/// of what they capture; they run on many threads at once and in no order.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> rankfold::Result<()> {
+/// let world = rankfold::init()?;
+/// let longest = world.over(0..1000u64).named("longest").map_reduce(|i| i.to_string().len(), usize::max)?;
+/// assert_eq!(longest, 3);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a call is made by its last method, such as map_reduce"]
+pub struct Over<'w, S, I = NoIdentity> {
+    world: &'w World,
+    source: S,
+    spec: Spec,
+    identity: I,
+}
+
+/// A call whose result rank 0 alone gets. From [`Over::on_root`].
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> rankfold::Result<()> {
+/// let world = rankfold::init()?;
+/// let sum = world.over(0..10u64).on_root().map_reduce(|i| i, |a, b| a + b)?;
+/// if world.is_root() { assert_eq!(sum, Some(45)) } else { assert_eq!(sum, None) }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a call is made by its last method, such as map_reduce"]
+pub struct OnRoot<'w, S, I = NoIdentity>(Over<'w, S, I>);
+
+/// No value was given for empty input: it is an error.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct NoIdentity;
+
+/// The value of empty input.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Given<T>(T);
+
+/// Whether there is a value for empty input.
+#[doc(hidden)]
+pub trait Identity<T> {
+    fn value(self) -> Option<T>;
+}
+
+impl<T> Identity<T> for NoIdentity {
+    fn value(self) -> Option<T> {
+        None
+    }
+}
+
+impl<T> Identity<T> for Given<T> {
+    fn value(self) -> Option<T> {
+        Some(self.0)
+    }
+}
+
+impl<'w, S: Source> Over<'w, S> {
+    pub(crate) fn new(world: &'w World, source: S) -> Self {
+        Self { world, source, spec: Spec { to_all: true, ..Spec::default() }, identity: NoIdentity }
+    }
+
+    /// The result when the input is empty. It is not combined with anything else.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let sum = world.over(0..0u64).identity(0).map_reduce(|i| i, |a, b| a + b)?;
+    /// assert_eq!(sum, 0);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn identity<T>(self, value: T) -> Over<'w, S, Given<T>> {
+        let Self { world, source, spec, .. } = self;
+        Over { world, source, spec, identity: Given(value) }
+    }
+}
+
+impl<'w, S: Source, I> Over<'w, S, I> {
+    /// Names the call in progress, reports and errors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// world.over(0..10u64).named("warm-up").for_each(|_| {})?;
+    /// assert_eq!(world.report().map(|report| report.call), Some("warm-up".to_owned()));
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.spec.name = Some(name.into());
+        self
+    }
+
+    /// The number of consecutive items that are folded from left to right before anything is combined.
+    ///
+    /// It is rounded up to a power of two, and raised where more than 2^20 leaves would result. It belongs to the result:
+    /// another leaf size may give other bits where combining rounds. Without this call it follows from the length of the
+    /// input. It need not be tuned for speed; batches are made of as many leaves as are good.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let sum = world.over(0..1000u64).leaf(64).map_reduce(|i| 0.1 * i as f64, |a, b| a + b)?;
+    /// assert!((sum - 49_950.0).abs() < 1e-6);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn leaf(mut self, items: u64) -> Self {
+        self.spec.leaf = Some(items.max(1));
+        self
+    }
+
+    /// How often a batch is tried again, on whichever rank is free, when the mapper panics in it or its items cannot be
+    /// read. Without this call, the first failure ends the call. All items of the batch are mapped again. A combiner
+    /// that panics ends the call in any case, since its operands are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// # let world = rankfold::init()?;
+    /// let first = AtomicBool::new(true);
+    /// let flaky = |i: u64| if first.swap(false, Ordering::Relaxed) { panic!("once") } else { i };
+    /// assert_eq!(world.over(0..10u64).retries(2).map_reduce(flaky, |a, b| a + b)?, 45);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.spec.retries = retries;
+        self
+    }
+
+    /// Leaves the result on rank 0: the others save the transfer and get `None`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let squares = world.over(0..4u64).on_root().map(|i| i * i)?;
+    /// assert_eq!(squares.is_some(), world.is_root());
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn on_root(mut self) -> OnRoot<'w, S, I> {
+        self.spec.to_all = false;
+        OnRoot(self)
+    }
+
+    /// Maps every item and combines the values of neighbours until one is left; every rank gets it.
+    ///
+    /// The combiner joins the values of two adjacent ranges of items, the left one first. It should be associative; it
+    /// need not commute, and rounding does no harm: the tree of combinations follows from the number of items alone, so
+    /// the result has the same bits on any number of ranks.
+    ///
+    /// # Errors
+    ///
+    /// Empty input without an [`identity`](Self::identity), a panic in one of the functions, input that cannot be read,
+    /// ranks that disagree: the same [`Error`](crate::Error) on every rank.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let text = world.over(0..5u32).map_reduce(|i| i.to_string(), |left, right| left + &right)?;
+    /// assert_eq!(text, "01234");
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn map_reduce<T, M, C>(self, mapper: M, combiner: C) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        M: Fn(S::Item) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+        I: Identity<T>,
+    {
+        self.everywhere(|job| job.map_reduce_anywhere(mapper, combiner))
+    }
+
+    /// Folds the items of each leaf into an accumulator that starts as `init()`, and combines the accumulators.
+    ///
+    /// For accumulators that are costly to make for each item, such as maps and histograms. The order is that of
+    /// [`map_reduce`](Self::map_reduce). Empty input gives the identity, or `init()`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`map_reduce`](Self::map_reduce), but empty input is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let digits = world.over(0..100u64).fold(
+    ///     || [0u64; 10],
+    ///     |mut counts, i| { counts[(i % 10) as usize] += 1; counts },
+    ///     |mut a, b| { a.iter_mut().zip(b).for_each(|(a, b)| *a += b); a },
+    /// )?;
+    /// assert_eq!(digits, [10; 10]);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn fold<A, Z, F, C>(self, init: Z, step: F, combiner: C) -> Result<A>
+    where
+        A: Serialize + DeserializeOwned + Send,
+        Z: Fn() -> A + Sync,
+        F: Fn(A, S::Item) -> A + Sync,
+        C: Fn(A, A) -> A + Sync,
+        I: Identity<A>,
+    {
+        self.everywhere(|job| job.fold_anywhere(init, step, combiner))
+    }
+
+    /// Maps every item; every rank gets all values in the order of the items.
+    ///
+    /// # Errors
+    ///
+    /// As for [`map_reduce`](Self::map_reduce), but empty input gives an empty vector.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// assert_eq!(world.over(0..5u64).map(|i| i * i)?, [0, 1, 4, 9, 16]);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn map<R, F>(self, mapper: F) -> Result<Vec<R>>
+    where
+        R: Serialize + DeserializeOwned + Send,
+        F: Fn(S::Item) -> R + Sync,
+    {
+        self.everywhere(|job| job.map_anywhere(mapper))
+    }
+
+    /// Calls the function with every item, for its effects.
+    ///
+    /// Returns on every rank after all items are done on all ranks. An item may be visited more than once if its batch
+    /// is tried again (see [`retries`](Self::retries)).
+    ///
+    /// # Errors
+    ///
+    /// As for [`map_reduce`](Self::map_reduce), but empty input is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// world.over(0..10u64).for_each(|i| { std::hint::black_box(i); })?;
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn for_each<F>(self, action: F) -> Result<()>
+    where
+        F: Fn(S::Item) + Sync,
+    {
+        self.everywhere(|job| job.for_each_anywhere(action))
+    }
+
+    /// Gives whole batches to the mapper and combines its values.
+    ///
+    /// For functions that work on many items at once: vectorised kernels, libraries that take slices. **Where one batch
+    /// ends and the next begins is the schedule's choice** and differs from run to run, so the result has the same bits
+    /// only if `combiner(f(a), f(b))` equals `f(ab)` to the bit. One thread works on a batch; the mapper may use rayon
+    /// inside. What a batch is depends on the source: a range, a slice, a vector, a text.
+    ///
+    /// # Errors
+    ///
+    /// As for [`map_reduce`](Self::map_reduce).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let sum = world.over(0..1_000_000_000_000u64).map_batches(
+    ///     |range| u128::from(range.end - range.start) * u128::from(range.start + range.end - 1) / 2,
+    ///     |a, b| a + b,
+    /// )?;
+    /// assert_eq!(sum, 499_999_999_999_500_000_000_000);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn map_batches<T, F, C>(self, mapper: F, combiner: C) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        F: Fn(S::Batch) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+        I: Identity<T>,
+    {
+        self.everywhere(|job| job.map_batches_anywhere(mapper, combiner))
+    }
+
+    fn map_reduce_anywhere<T, M, C>(self, mapper: M, combiner: C) -> Result<Option<T>>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        M: Fn(S::Item) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+        I: Identity<T>,
+    {
+        self.make("map_reduce", &MapReduce { mapper, combiner, partial: PhantomData }, I::value)
+    }
+
+    fn fold_anywhere<A, Z, F, C>(self, init: Z, step: F, combiner: C) -> Result<Option<A>>
+    where
+        A: Serialize + DeserializeOwned + Send,
+        Z: Fn() -> A + Sync,
+        F: Fn(A, S::Item) -> A + Sync,
+        C: Fn(A, A) -> A + Sync,
+        I: Identity<A>,
+    {
+        let kernel = Fold { init, step, combiner };
+        self.make("fold", &kernel, |identity| Some(identity.value().unwrap_or_else(&kernel.init)))
+    }
+
+    fn map_anywhere<R, F>(self, mapper: F) -> Result<Option<Vec<R>>>
+    where
+        R: Serialize + DeserializeOwned + Send,
+        F: Fn(S::Item) -> R + Sync,
+    {
+        self.make("map", &Map { mapper, value: PhantomData }, |_| Some(Vec::new()))
+    }
+
+    fn for_each_anywhere<F>(self, action: F) -> Result<Option<()>>
+    where
+        F: Fn(S::Item) + Sync,
+    {
+        self.make("for_each", &ForEach { action }, |_| Some(()))
+    }
+
+    fn map_batches_anywhere<T, F, C>(self, mapper: F, combiner: C) -> Result<Option<T>>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        F: Fn(S::Batch) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+        I: Identity<T>,
+    {
+        self.make("map_batches", &Batches { mapper, combiner, partial: PhantomData }, I::value)
+    }
+
+    fn everywhere<T>(self, make: impl FnOnce(Self) -> Result<Option<T>>) -> Result<T> {
+        Ok(make(self)?.expect("every rank gets the result of this call"))
+    }
+
+    /// Makes the call; `empty` gives the value of empty input, if it has one.
+    fn make<K>(
+        self,
+        operation: &'static str,
+        kernel: &K,
+        empty: impl FnOnce(I) -> Option<K::Partial>,
+    ) -> Result<Option<K::Partial>>
+    where
+        K: Kernel<S>,
+        K::Partial: Serialize + DeserializeOwned,
+    {
+        let Self { world, source, mut spec, identity } = self;
+        spec.operation = operation;
+        match world.call(&spec, &source, kernel)? {
+            Value::Here(value) => Ok(Some(value)),
+            Value::OnRoot => Ok(None),
+            Value::Empty => {
+                let call = spec.name.unwrap_or_else(|| operation.into());
+                let value =
+                    empty(identity).ok_or_else(|| Error::from(ErrorKind::EmptyInput { call }).on_rank(world.rank()))?;
+                Ok((spec.to_all || world.is_root()).then_some(value))
+            }
+        }
+    }
+}
+
+impl<S: Source, I> OnRoot<'_, S, I> {
+    /// [`Over::map_reduce`], with the result on rank 0 alone.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Over::map_reduce`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let sum = world.over(0..10u64).on_root().map_reduce(|i| i, |a, b| a + b)?;
+    /// assert_eq!(sum, world.is_root().then_some(45));
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn map_reduce<T, M, C>(self, mapper: M, combiner: C) -> Result<Option<T>>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        M: Fn(S::Item) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+        I: Identity<T>,
+    {
+        self.0.map_reduce_anywhere(mapper, combiner)
+    }
+
+    /// [`Over::fold`], with the result on rank 0 alone.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Over::fold`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let sum = world.over(0..10u64).on_root().fold(|| 0, |sum, i| sum + i, |a, b| a + b)?;
+    /// assert_eq!(sum, world.is_root().then_some(45));
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn fold<A, Z, F, C>(self, init: Z, step: F, combiner: C) -> Result<Option<A>>
+    where
+        A: Serialize + DeserializeOwned + Send,
+        Z: Fn() -> A + Sync,
+        F: Fn(A, S::Item) -> A + Sync,
+        C: Fn(A, A) -> A + Sync,
+        I: Identity<A>,
+    {
+        self.0.fold_anywhere(init, step, combiner)
+    }
+
+    /// [`Over::map`], with the values on rank 0 alone.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Over::map`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// assert_eq!(world.over(0..3u64).on_root().map(|i| i * i)?, world.is_root().then(|| vec![0, 1, 4]));
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn map<R, F>(self, mapper: F) -> Result<Option<Vec<R>>>
+    where
+        R: Serialize + DeserializeOwned + Send,
+        F: Fn(S::Item) -> R + Sync,
+    {
+        self.0.map_anywhere(mapper)
+    }
+
+    /// [`Over::map_batches`], with the result on rank 0 alone.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Over::map_batches`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let count = world.over(0..10u64).on_root().map_batches(|range| range.end - range.start, |a, b| a + b)?;
+    /// assert_eq!(count, world.is_root().then_some(10));
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn map_batches<T, F, C>(self, mapper: F, combiner: C) -> Result<Option<T>>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        F: Fn(S::Batch) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+        I: Identity<T>,
+    {
+        self.0.map_batches_anywhere(mapper, combiner)
+    }
+}

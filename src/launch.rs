@@ -1,0 +1,218 @@
+//! What the launcher and the machine tell a rank: its host, its cores, what bound it, and which program it runs.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use rustix::process::{Pid, getppid};
+use rustix::thread::{CpuSet, sched_getaffinity};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// What a rank tells the others when the program starts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Introduction {
+    pub host: String,
+    /// Tells machines apart that bear the same name.
+    pub machine: String,
+    /// The cores that the launcher lets this rank use.
+    pub cpus: Vec<u32>,
+    /// The cores that the launcher itself may use: more than its ranks' means that it bound them.
+    pub launcher_cpus: Vec<u32>,
+    /// Threads that the user asked for, if so.
+    pub threads: Option<u32>,
+    pub program: Program,
+    pub wire: u32,
+}
+
+/// The executable, by content: offsets and closures mean the same only in the same build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Program {
+    pub path: String,
+    pub length: u64,
+    pub checksum: u32,
+}
+
+/// A launcher that has started this process as one of several ranks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Launcher {
+    pub name: &'static str,
+    /// The number of ranks, where the launcher tells it.
+    pub size: Option<usize>,
+}
+
+/// The variables by which launchers make themselves known: name, rank, size.
+const LAUNCHERS: [(&str, &str, &str); 4] = [
+    ("Open MPI's mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("MPICH's mpiexec", "PMI_RANK", "PMI_SIZE"),
+    ("a PMIx launcher", "PMIX_RANK", "PMIX_SIZE"),
+    ("MVAPICH's launcher", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
+];
+
+/// The launcher of this process, if there is one.
+pub(crate) fn launcher() -> Option<Launcher> {
+    LAUNCHERS
+        .iter()
+        .find(|(_, rank, _)| std::env::var_os(rank).is_some())
+        .map(|(name, _, size)| Launcher { name, size: std::env::var(size).ok().and_then(|size| size.parse().ok()) })
+}
+
+/// The rank as the launcher numbers it; 0 without one.
+#[cfg(feature = "mpi")]
+pub(crate) fn rank_from_environment() -> usize {
+    LAUNCHERS.iter().find_map(|(_, rank, _)| std::env::var(rank).ok()?.parse().ok()).unwrap_or(0)
+}
+
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A number from a `RANKFOLD_…` variable. An empty variable counts as unset.
+pub(crate) fn number_from(variable: &str, least: u64) -> Result<Option<u64>> {
+    let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let number = value.to_str().and_then(|value| value.trim().parse().ok()).filter(|number| *number >= least);
+    number.map(Some).ok_or_else(|| {
+        Error::launch(
+            format!("{variable}={} is not a whole number of {least} or more", value.display()),
+            format!("unset {variable} or give it a number"),
+        )
+    })
+}
+
+impl Introduction {
+    pub fn of_this_process() -> Result<Self> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let host = host_name();
+        Ok(Self {
+            machine: format!("{host} {}", boot.trim()),
+            host,
+            cpus: cpus_of(None),
+            launcher_cpus: cpus_of(getppid()),
+            threads: number_from("RANKFOLD_THREADS", 1)?.map(|threads| threads.min(u64::from(u32::MAX)) as u32),
+            program: Program::of_this_process()?,
+            wire: crate::wire::VERSION,
+        })
+    }
+}
+
+impl Program {
+    fn of_this_process() -> Result<Self> {
+        let unreadable = |error: std::io::Error| {
+            Error::launch(
+                format!("the program's own file cannot be read on {}: {error}", host_name()),
+                "mount /proc, and do not replace the executable while it runs",
+            )
+        };
+        // Opened through /proc, so that an executable that was replaced since is still the one that runs.
+        let mut file = std::fs::File::open("/proc/self/exe").map_err(unreadable)?;
+        let (mut hasher, mut length, mut buffer) = (crc32fast::Hasher::new(), 0, vec![0; 1 << 20]);
+        loop {
+            let read = file.read(&mut buffer).map_err(unreadable)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+            length += read as u64;
+        }
+        let path = std::env::current_exe().map_or_else(|_| "?".into(), |path| path.display().to_string());
+        Ok(Self { path, length, checksum: hasher.finalize() })
+    }
+
+    #[cfg(feature = "mpi")]
+    pub fn is_same_build(&self, other: &Self) -> bool {
+        (self.length, self.checksum) == (other.length, other.checksum)
+    }
+}
+
+impl std::fmt::Display for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({} bytes, checksum {:08x})", self.path, self.length, self.checksum)
+    }
+}
+
+/// The cores that a process may run on; of this thread without a process.
+fn cpus_of(process: Option<Pid>) -> Vec<u32> {
+    let Ok(set) = sched_getaffinity(process) else { return Vec::new() };
+    (0..CpuSet::MAX_CPU as u32).filter(|cpu| set.is_set(*cpu as usize)).collect()
+}
+
+/// How many threads each rank computes with: every core of a machine goes to one of the ranks that may use it, the one
+/// that has fewest so far; a rank has at least one.
+pub(crate) fn share_cores(ranks: &[Introduction]) -> Vec<u32> {
+    let mut users: BTreeMap<(&str, u32), Vec<usize>> = BTreeMap::new();
+    for (rank, introduction) in ranks.iter().enumerate() {
+        for cpu in &introduction.cpus {
+            users.entry((&introduction.machine, *cpu)).or_default().push(rank);
+        }
+    }
+    let mut cores = vec![0u32; ranks.len()];
+    for candidates in users.values() {
+        if let Some(rank) = candidates.iter().min_by_key(|rank| cores[**rank]) {
+            cores[*rank] += 1;
+        }
+    }
+    ranks.iter().zip(cores).map(|(rank, cores)| rank.threads.unwrap_or(cores).max(1)).collect()
+}
+
+/// Cores that the launcher could have used and gave to no rank, by host.
+pub(crate) fn unused_cores(ranks: &[Introduction]) -> BTreeMap<String, usize> {
+    let mut unused: BTreeMap<(&str, &str), Vec<u32>> = BTreeMap::new();
+    for rank in ranks {
+        let cpus = unused.entry((&rank.machine, &rank.host)).or_default();
+        cpus.extend(&rank.launcher_cpus);
+        cpus.sort_unstable();
+        cpus.dedup();
+    }
+    for rank in ranks {
+        let key = (rank.machine.as_str(), rank.host.as_str());
+        unused.entry(key).or_default().retain(|cpu| !rank.cpus.contains(cpu));
+    }
+    unused.into_iter().filter(|(_, cpus)| !cpus.is_empty()).map(|((_, host), cpus)| (host.into(), cpus.len())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rank(machine: &str, cpus: &[u32], launcher_cpus: &[u32]) -> Introduction {
+        Introduction {
+            host: machine.into(),
+            machine: machine.into(),
+            cpus: cpus.into(),
+            launcher_cpus: launcher_cpus.into(),
+            threads: None,
+            program: Program { path: String::new(), length: 0, checksum: 0 },
+            wire: 0,
+        }
+    }
+
+    #[test]
+    fn ranks_that_share_all_cores_of_a_node_get_equal_parts() {
+        let all: Vec<u32> = (0..8).collect();
+        let ranks: Vec<_> = (0..3).map(|_| rank("a", &all, &all)).collect();
+        assert_eq!(share_cores(&ranks), [3, 3, 2]);
+    }
+
+    #[test]
+    fn a_rank_bound_to_one_core_has_one_thread_and_the_rest_is_reported_unused() {
+        let ranks = [rank("a", &[0], &[0, 1, 2, 3]), rank("a", &[1], &[0, 1, 2, 3])];
+        assert_eq!(share_cores(&ranks), [1, 1]);
+        assert_eq!(unused_cores(&ranks), BTreeMap::from([("a".to_owned(), 2)]));
+    }
+
+    #[test]
+    fn more_ranks_than_cores_have_one_thread_each() {
+        let ranks: Vec<_> = (0..5).map(|_| rank("a", &[0, 1], &[0, 1])).collect();
+        assert_eq!(share_cores(&ranks), [1; 5]);
+        assert!(unused_cores(&ranks).is_empty());
+    }
+
+    #[test]
+    fn what_the_user_asks_for_wins() {
+        let mut ranks = vec![rank("a", &[0, 1], &[]), rank("b", &[0, 1, 2], &[])];
+        ranks[0].threads = Some(7);
+        assert_eq!(share_cores(&ranks), [7, 3]);
+    }
+}

@@ -1,0 +1,107 @@
+//! Batch map-reduce for HPC clusters.
+//!
+//! You write a mapper and a combiner. Rankfold finds the batch sizes, keeps every core busy, counts every item exactly
+//! once, and gives *the same bits* on 1 rank or 100,000.
+//!
+//! ```
+//! use rankfold::rand::RngExt;
+//!
+//! fn main() -> rankfold::Result<()> {
+//!     let world = rankfold::init()?; // under mpirun: MPI; otherwise: this machine's cores
+//!     let (blocks, samples) = (1000, 1000);
+//!     let inside = world.map_reduce(
+//!         0..blocks,
+//!         |block: u64| {
+//!             let mut rng = rankfold::rng(42, block);
+//!             (0..samples).filter(|_| rng.random::<f64>().hypot(rng.random()) < 1.0).count() as u64
+//!         },
+//!         |a, b| a + b,
+//!     )?;
+//!     if world.is_root() {
+//!         println!("pi = {}", 4.0 * inside as f64 / (blocks * samples) as f64);
+//!     }
+//! #   assert_eq!(inside, 785_450);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Started as `mpirun -n 135 ./program`, rank 0 hands batches of items to all ranks over MPI, every rank computes with
+//! rayon, and the partial results are reduced with MPI collectives. Started as `./program`, the same code uses this
+//! machine's cores; with `RANKFOLD_RANKS=7`, seven ranks inside one process.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | rank, size, root, communicator, collective | as in the MPI standard |
+//! | item | one element of the input, with a global index `0..N` |
+//! | leaf | consecutive items, a power of two of them, folded from left to right; depends on `N` alone |
+//! | batch | an aligned run of leaves that the master hands to a worker |
+//! | segment | a finished aligned run with its partial value |
+//! | partial | the value of a segment |
+//! | call | one `map_reduce`, `map`, `fold` …, made by all ranks together |
+//! | attempt | one try of a batch |
+//!
+//! # From input to result
+//!
+//! ```text
+//!  Source ─► master: Scheduler ──batch──► worker: Agent ─► rayon ─► segment
+//!                ▲   │  policy learns        │                        │ buddies merge at once
+//!                │   └── ledger              │                        ▼
+//!                └──────────── done ─────────┴────────────── reduce: Segments
+//!                                                                     │ collective over ranks
+//!                                                                     ▼
+//!                                                                  result on every rank / on root
+//! ```
+//!
+//! # Environment
+//!
+//! | variable | meaning |
+//! | --- | --- |
+//! | `RANKFOLD_RANKS` | ranks inside one process, when there is no launcher; default 1 |
+//! | `RANKFOLD_THREADS` | threads a rank computes with; default: its share of the cores it may use |
+//! | `RANKFOLD_PROGRESS` | `bar`, `lines`, `off`; default: a bar on a terminal, lines in a file |
+//! | `RANKFOLD_LOG` | `off`, `error`, `warn`, `info` (default), `debug`, `trace` |
+
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+// In the order of the flow: a call is described, its input counted, its batches scheduled, computed and reduced.
+mod call;
+mod driver;
+mod error;
+mod extent;
+mod job;
+mod kernel;
+mod launch;
+mod master;
+mod random;
+mod rank;
+mod reduce;
+mod report;
+mod source;
+mod time;
+mod transport;
+mod wire;
+mod worker;
+mod world;
+
+pub use error::{Error, ErrorKind, Place, Result, Role};
+pub use job::{OnRoot, Over};
+pub use random::{ItemRng, rng};
+pub use report::{RankReport, Report};
+pub use source::{Source, SourceError};
+pub use world::{World, init, spmd, threads};
+
+/// The random number traits and distributions that [`rng`] works with.
+pub use rand;
+
+/// Input for calls: see [`Source`]. Integer ranges are input as they are.
+pub mod data {
+    pub use crate::source::{FromRoot, Line, Lines, Replicated, Text, from_root, lines, replicated};
+}
+
+/// The README's programs, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

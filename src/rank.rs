@@ -1,0 +1,159 @@
+//! A rank between calls: its transport, its place, its threads, and messages that came early.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+
+use crate::error::{Error, ErrorKind, Place};
+use crate::report::Progress;
+use crate::transport::wait::Waiter;
+use crate::transport::{Channel, Collective, Failure, Incoming, Transport};
+use crate::wire::{self, Envelope, Message};
+
+pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
+    pub place: Place,
+    /// All ranks, as they introduced themselves.
+    pub places: Arc<[Place]>,
+    /// Threads that each rank computes with.
+    pub threads: Arc<[u32]>,
+    pub pool: Arc<ThreadPool>,
+    /// Calls made so far: the number of the current one.
+    pub call: u64,
+    /// Messages of calls that have not begun here.
+    early: Vec<(usize, Envelope)>,
+    /// Segments that have arrived before they were asked for.
+    partials: Vec<(usize, Vec<u8>)>,
+    /// The calls that a rank had made when it left, for ranks that have.
+    pub left: BTreeMap<usize, u64>,
+    pub traffic: Traffic,
+    pub progress: Progress,
+    /// The transport has failed: nobody can be waited for any more.
+    pub broken: bool,
+    /// Last, so that a rank of any transport can be used as a rank of some transport.
+    pub transport: T,
+}
+
+/// Messages and bytes that this rank has sent in the current call.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    pub messages: u64,
+    pub bytes: u64,
+}
+
+impl<T: Transport> Rank<T> {
+    pub fn new(transport: T, places: Arc<[Place]>, threads: Arc<[u32]>, progress: Progress) -> Result<Self, Error> {
+        let rank = transport.rank();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads[rank] as usize)
+            .thread_name(move |thread| format!("rankfold-{rank}-{thread}"))
+            .build()
+            .map_err(|error| {
+                let problem = format!("{} cannot start {} threads: {error}", places[rank], threads[rank]);
+                Error::launch(problem, "raise the limit on processes (ulimit -u) or set RANKFOLD_THREADS lower")
+            })?;
+        Ok(Self {
+            place: places[rank].clone(),
+            left: BTreeMap::new(),
+            places,
+            threads,
+            pool: Arc::new(pool),
+            call: 0,
+            early: Vec::new(),
+            partials: Vec::new(),
+            traffic: Traffic::default(),
+            progress,
+            broken: false,
+            transport,
+        })
+    }
+}
+
+impl Rank {
+    pub fn rank(&self) -> usize {
+        self.place.rank
+    }
+
+    pub fn size(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Sends a message of the current call.
+    pub fn send(&mut self, to: usize, message: Message) -> Result<(), Error> {
+        let envelope = Envelope { call: self.call, message };
+        let bytes = wire::encode(&envelope).expect("a message is made of plain data");
+        self.send_bytes(to, Channel::Control, bytes)
+    }
+
+    pub fn send_bytes(&mut self, to: usize, channel: Channel, bytes: Vec<u8>) -> Result<(), Error> {
+        self.traffic.messages += 1;
+        self.traffic.bytes += bytes.len() as u64;
+        self.transport.send(to, channel, bytes).map_err(|failure| self.failed(failure))
+    }
+
+    /// The next message of the current call, if one is here.
+    pub fn next_message(&mut self) -> Result<Option<(usize, Message)>, Error> {
+        if let Some(position) = self.early.iter().position(|(_, envelope)| envelope.call <= self.call) {
+            let (from, envelope) = self.early.remove(position);
+            if envelope.call == self.call {
+                return Ok(Some((from, envelope.message)));
+            }
+        }
+        while let Some(Incoming { from, channel, bytes }) = self.receive()? {
+            if channel == Channel::Partials {
+                self.partials.push((from, bytes));
+                continue;
+            }
+            let envelope: Envelope = wire::decode(&bytes).map_err(|message| {
+                let message = format!("a message from rank {from} makes no sense: {message}");
+                self.internal("the run", message)
+            })?;
+            match envelope {
+                Envelope { call, message: Message::Leave } => drop(self.left.insert(from, call)),
+                Envelope { call, message } if call == self.call => return Ok(Some((from, message))),
+                Envelope { call, .. } if call < self.call => {}
+                early => self.early.push((from, early)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for segments of a rank that is known to send some.
+    pub fn partials_from(&mut self, from: usize) -> Result<Vec<u8>, Error> {
+        let mut waiter = Waiter::default();
+        loop {
+            if let Some(position) = self.partials.iter().position(|(sender, _)| *sender == from) {
+                return Ok(self.partials.remove(position).1);
+            }
+            match self.next_message()? {
+                Some((_, message)) => tracing::debug!("dropped {message:?} in the reduction"),
+                None => waiter.wait(self.transport.is_sending(), std::thread::sleep),
+            }
+        }
+    }
+
+    /// Takes part in a collective and waits for its result.
+    pub fn collective(&mut self, collective: Collective) -> Result<Vec<Vec<u8>>, Error> {
+        if let Collective::Gather(bytes) | Collective::AllGather(bytes) | Collective::Broadcast(bytes) = &collective {
+            self.traffic.messages += 1;
+            self.traffic.bytes += bytes.len() as u64;
+        }
+        let result = crate::transport::wait::complete(&mut self.transport, collective);
+        result.map_err(|failure| self.failed(failure))
+    }
+
+    /// The transport does not work any more.
+    fn failed(&mut self, failure: Failure) -> Error {
+        self.broken = true;
+        let Failure { function, message } = failure;
+        ErrorKind::Mpi { function, place: self.place.clone(), message }.into()
+    }
+
+    pub fn internal(&self, call: &str, message: String) -> Error {
+        ErrorKind::Internal { call: call.to_owned(), place: self.place.clone(), message }.into()
+    }
+
+    fn receive(&mut self) -> Result<Option<Incoming>, Error> {
+        self.transport.receive().map_err(|failure| self.failed(failure))
+    }
+}

@@ -1,0 +1,217 @@
+//! The last step of a call: the segments of all ranks become one value on rank 0, and, where asked, on every rank.
+//!
+//! Ranks first tell each other how many bytes they bring. Where these are few, rank 0 gathers them (`MPI_Igatherv`) and
+//! combines what is left to combine. Where they are many, they climb a binomial tree: in round `k` a rank whose number
+//! is an odd multiple of `2^k` sends everything to the rank `2^k` below it, which combines what it can, so that the work
+//! and the bytes are spread and neighbours, who hold neighbouring leaves, meet first (Thakur, Rabenseifner and Gropp,
+//! "Optimization of collective communication operations in MPICH", IJHPCA 19(1), 2005, section 3). Which of the two is
+//! taken shows in the time, never in the result: the tree of combinations is that of the leaves.
+//!
+//! A failure on any rank (a partial that cannot be encoded, a combiner that panics) travels the same way as a value, so
+//! every rank leaves the call with the same error.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::segment::Segments;
+use crate::error::{Error, ErrorKind, Place};
+use crate::extent::Extent;
+use crate::rank::Rank;
+use crate::report::RankReport;
+use crate::source::Source;
+use crate::transport::{Channel, Collective};
+use crate::wire;
+use crate::worker::compute::{Computation, Kernel};
+
+/// With more bytes than this in all, segments climb the tree instead of being gathered.
+const GATHERED_MOST: u64 = 1 << 20;
+
+/// What a rank brings to the reduction.
+#[derive(Serialize, Deserialize)]
+struct Contribution {
+    segments: Result<Vec<(Extent, ByteBuf)>, Error>,
+    reports: Vec<RankReport>,
+}
+
+/// What the reduction comes to on a rank.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Value<T> {
+    /// The value of all items.
+    Here(T),
+    /// Rank 0 has it, and was asked to keep it.
+    OnRoot,
+    /// There was no item.
+    Empty,
+}
+
+/// Reduces over all ranks. Collective: every rank must call it, after every leaf was computed somewhere.
+pub(crate) fn reduce<S, K>(
+    rank: &mut Rank,
+    computation: &Computation<'_, S, K>,
+    report: RankReport,
+    to_all: bool,
+) -> Result<(Value<K::Partial>, Vec<RankReport>), Error>
+where
+    S: Source,
+    K: Kernel<S>,
+    K::Partial: Serialize + DeserializeOwned,
+{
+    let call = computation.call;
+    let kernel = Merging { call, place: computation.place };
+    let mut combine = |extent, left, right| computation.combine(left, right, computation.items_of(extent));
+    let mut mine = Gathered { segments: Ok(computation.take_segments()), reports: vec![report] };
+    if rank.size() == 1 {
+        let value = mine.complete(call, rank)?;
+        return Ok((value.map_or(Value::Empty, Value::Here), mine.reports));
+    }
+    let packed = kernel.pack(&mut mine);
+    let lengths = rank.collective(Collective::AllGather((packed.len() as u64).to_le_bytes().to_vec()))?;
+    let total: u64 = lengths.iter().map(|bytes| u64::from_le_bytes(bytes[..].try_into().expect("eight bytes"))).sum();
+    if total <= GATHERED_MOST {
+        let all = rank.collective(Collective::Gather(packed))?;
+        if rank.rank() == 0 {
+            mine = Gathered::new(computation.leaves());
+            all.iter().for_each(|bytes| kernel.unpack(bytes, &mut mine, &mut combine));
+        }
+    } else {
+        mine = Gathered::new(computation.leaves());
+        kernel.unpack(&packed, &mut mine, &mut combine);
+        climb(rank, &kernel, &mut mine, &mut combine)?;
+    }
+    let value = if rank.rank() == 0 { mine.complete(call, rank) } else { Ok(None) };
+    Ok((kernel.announce(rank, value, to_all)?, mine.reports))
+}
+
+/// Sends what this rank has to the rank below it in the binomial tree, after having received from those above it.
+fn climb<T: Serialize + DeserializeOwned>(
+    rank: &mut Rank,
+    kernel: &Merging<'_>,
+    mine: &mut Gathered<T>,
+    combine: &mut impl FnMut(Extent, Option<T>, Option<T>) -> Result<Option<T>, Error>,
+) -> Result<(), Error> {
+    let (me, size) = (rank.rank(), rank.size());
+    let mut distance = 1;
+    while distance < size {
+        if me & distance != 0 {
+            let packed = kernel.pack(mine);
+            return rank.send_bytes(me - distance, Channel::Partials, packed);
+        }
+        if me + distance < size {
+            let bytes = rank.partials_from(me + distance)?;
+            kernel.unpack(&bytes, mine, combine);
+        }
+        distance *= 2;
+    }
+    Ok(())
+}
+
+/// Segments that have met on one rank, or why there are none.
+struct Gathered<T> {
+    segments: Result<Segments<Option<T>>, Error>,
+    reports: Vec<RankReport>,
+}
+
+impl<T> Gathered<T> {
+    fn new(leaves: u64) -> Self {
+        Self { segments: Ok(Segments::new(leaves)), reports: Vec::new() }
+    }
+
+    /// The one value, after the check that every leaf is in it exactly once.
+    fn complete(&mut self, call: &str, rank: &Rank) -> Result<Option<T>, Error> {
+        let segments = std::mem::replace(&mut self.segments, Ok(Segments::new(0)))?;
+        if segments.leaves() == 0 {
+            return Ok(None);
+        }
+        segments
+            .complete()
+            .map_err(|gap| rank.internal(call, format!("leaves {} to {} are in no segment", gap.start, gap.end)))
+    }
+}
+
+/// Values to bytes and back, with errors that name call, place and type.
+struct Merging<'c> {
+    call: &'c str,
+    place: &'c Place,
+}
+
+impl Merging<'_> {
+    /// This rank's segments as bytes; they are gone from it afterwards.
+    fn pack<T: Serialize>(&self, gathered: &mut Gathered<T>) -> Vec<u8> {
+        let segments = std::mem::replace(&mut gathered.segments, Ok(Segments::new(0))).and_then(|mut segments| {
+            let encode = |(extent, value): (Extent, Option<T>)| Ok((extent, ByteBuf::from(self.encode(&value)?)));
+            segments.take().into_iter().map(encode).collect()
+        });
+        let contribution = Contribution { segments, reports: std::mem::take(&mut gathered.reports) };
+        wire::encode(&contribution).expect("a contribution is made of plain data")
+    }
+
+    /// Adds what another rank has packed.
+    fn unpack<T: DeserializeOwned>(
+        &self,
+        bytes: &[u8],
+        into: &mut Gathered<T>,
+        combine: &mut impl FnMut(Extent, Option<T>, Option<T>) -> Result<Option<T>, Error>,
+    ) {
+        let contribution = self.decode::<Contribution>(bytes);
+        let merged = contribution.and_then(|contribution| {
+            into.reports.extend(contribution.reports);
+            let mut merged = std::mem::replace(&mut into.segments, Ok(Segments::new(0)))?;
+            for (extent, bytes) in contribution.segments? {
+                let value = self.decode(&bytes)?;
+                merged.merge(extent, value, combine)?;
+            }
+            Ok(merged)
+        });
+        into.segments = merged;
+    }
+
+    /// Rank 0's value or error, on every rank that gets it. The other ranks' `value` is not looked at.
+    fn announce<T: Serialize + DeserializeOwned>(
+        &self,
+        rank: &mut Rank,
+        value: Result<Option<T>, Error>,
+        to_all: bool,
+    ) -> Result<Value<T>, Error> {
+        if rank.rank() == 0 {
+            let outcome = match &value {
+                Ok(Some(value)) if to_all => self.encode(value).map(|bytes| Value::Here(ByteBuf::from(bytes))),
+                Ok(Some(_)) => Ok(Value::OnRoot),
+                Ok(None) => Ok(Value::Empty),
+                Err(error) => Err(error.clone()),
+            };
+            let bytes = wire::encode(&outcome).expect("an outcome is made of plain data");
+            rank.collective(Collective::Broadcast(bytes))?;
+            outcome?;
+            return Ok(value?.map_or(Value::Empty, Value::Here));
+        }
+        let bytes = rank.collective(Collective::Broadcast(Vec::new()))?.swap_remove(0);
+        match self.decode::<Result<Value<ByteBuf>, Error>>(&bytes)?? {
+            Value::Here(bytes) => self.decode(&bytes).map(Value::Here),
+            Value::OnRoot => Ok(Value::OnRoot),
+            Value::Empty => Ok(Value::Empty),
+        }
+    }
+
+    fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, Error> {
+        wire::encode(value).map_err(|message| self.encoding::<T>("encoded", message))
+    }
+
+    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, Error> {
+        wire::decode(bytes).map_err(|message| self.encoding::<T>("decoded", message))
+    }
+
+    fn encoding<T>(&self, doing: &str, message: String) -> Error {
+        let type_name = std::any::type_name::<T>();
+        let type_name =
+            type_name.strip_prefix("core::option::Option<").map_or(type_name, |rest| &rest[..rest.len() - 1]);
+        ErrorKind::Encoding {
+            call: self.call.to_owned(),
+            place: self.place.clone(),
+            type_name: type_name.to_owned(),
+            doing: doing.to_owned(),
+            message,
+        }
+        .into()
+    }
+}

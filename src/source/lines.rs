@@ -1,0 +1,344 @@
+//! Lines of text files, by byte ranges: each rank reads the bytes that it works on, nothing travels.
+//!
+//! An index is a byte of the files laid end to end, and a line belongs to its first byte. So a range is cut anywhere:
+//!
+//! ```text
+//! index      0        a                   b
+//! text       ...one\ntwo\nthree\nfo|ur\n...      read(a..b) starts at the first line start in a..b (`three` here)
+//!               |------ range -----|--| past b   and ends where the last of its lines ends (`four`)
+//! ```
+//!
+//! Whether a line starts at `a` is seen from the byte before. Cuts fall on line ends only, so no character is split.
+
+mod text;
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+pub use text::{Line, Text};
+
+use super::{Source, SourceError};
+
+/// The first look past the end of a range, in bytes: longer than most lines, so one system call reads most ranges.
+const LOOK_AHEAD: u64 = 1 << 10;
+
+/// Each further look is twice as long, up to this.
+const LONGEST_LOOK_AHEAD: u64 = 1 << 20;
+
+/// Files kept open. A rank works along a few stretches of the input, so few are in use at a time.
+const OPEN_FILES: usize = 64;
+
+const NOT_SEEN_BY_ALL: &str =
+    "every rank reads its own part: put the file where every node sees it, under the same path, readable to the user";
+
+/// The lines of text files; the mapper is given a [`Line`]. Made by [`lines()`].
+#[derive(Debug)]
+pub struct Lines {
+    paths: Vec<PathBuf>,
+    lossy: bool,
+    /// For each file, the index after its last byte. Filled by the first question.
+    ends: OnceLock<Vec<u64>>,
+    open: Mutex<VecDeque<(usize, Arc<File>)>>,
+}
+
+/// The lines of text files, in the order of the paths. Each rank reads its own part, so every rank must see the files.
+///
+/// A line is what [`str::lines`] gives, file by file: without its `\n` or `\r\n`; an empty line is a line; the end of a
+/// file ends its last line. A byte order mark is left in place. A line is held in memory in full, the files never are.
+/// Text that is not UTF-8 is an error that names the byte, unless [`Lines::lossy`] is asked for.
+///
+/// A file that is missing, is no regular file, differs in name or length between ranks, or shrinks while it is read,
+/// is an error. What is added to a file after the call has begun is not looked at.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = std::env::temp_dir().join(format!("rankfold-doc-lines-{}.txt", std::process::id()));
+/// std::fs::write(&path, "to be\nor not to be\n")?;
+///
+/// let world = rankfold::init()?;
+/// let words = |line: rankfold::data::Line| line.split_whitespace().count();
+/// let total = world.map_reduce(rankfold::data::lines([&path]), words, |a, b| a + b)?;
+/// assert_eq!(total, 6);
+/// # std::fs::remove_file(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Over gigabytes, a whole batch of text at a time is faster still:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = std::env::temp_dir().join(format!("rankfold-doc-batches-{}.txt", std::process::id()));
+/// # std::fs::write(&path, "to be\nor not to be\n")?;
+/// # let world = rankfold::init()?;
+/// let longest = |text: rankfold::data::Text| text.lines().map(str::len).max().unwrap_or(0);
+/// let length = world.over(rankfold::data::lines([&path])).map_batches(longest, usize::max)?;
+/// assert_eq!(length, 12);
+/// # std::fs::remove_file(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub fn lines<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Lines {
+    let paths = paths.into_iter().map(Into::into).collect();
+    Lines { paths, lossy: false, ends: OnceLock::new(), open: Mutex::new(VecDeque::new()) }
+}
+
+/// What a range covers of one file.
+struct Part {
+    file: usize,
+    bytes: Range<u64>,
+    file_length: u64,
+}
+
+impl Lines {
+    /// Puts U+FFFD in the place of bytes that are not UTF-8, instead of an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("rankfold-doc-lossy-{}.txt", std::process::id()));
+    /// std::fs::write(&path, b"caf\xE9\n")?; // ISO 8859-1
+    ///
+    /// let world = rankfold::init()?;
+    /// let lines = rankfold::data::lines([&path]).lossy();
+    /// let all = world.over(lines).map(|line| line.to_string())?;
+    /// assert_eq!(all, ["caf\u{FFFD}"]);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn lossy(mut self) -> Self {
+        self.lossy = true;
+        self
+    }
+
+    fn ends(&self) -> Result<&[u64], SourceError> {
+        if let Some(ends) = self.ends.get() {
+            return Ok(ends);
+        }
+        let mut total = 0u64;
+        let mut ends = Vec::with_capacity(self.paths.len());
+        for path in &self.paths {
+            total = total.checked_add(length(path)?).ok_or_else(|| {
+                SourceError::new("the files have more than 2^64 bytes together", "pass them in several calls")
+            })?;
+            ends.push(total);
+        }
+        Ok(self.ends.get_or_init(|| ends))
+    }
+
+    fn parts(&self, range: &Range<u64>) -> Result<Vec<Part>, SourceError> {
+        let ends = self.ends()?;
+        let first = ends.partition_point(|end| *end <= range.start);
+        let mut start = if first == 0 { 0 } else { ends[first - 1] };
+        let mut parts = Vec::new();
+        for (file, end) in (first..).zip(&ends[first..]) {
+            if range.is_empty() || start >= range.end {
+                break;
+            }
+            if start < *end {
+                let bytes = range.start.max(start) - start..range.end.min(*end) - start;
+                parts.push(Part { file, bytes, file_length: *end - start });
+            }
+            start = *end;
+        }
+        Ok(parts)
+    }
+
+    fn open(&self, file: usize) -> Result<Arc<File>, SourceError> {
+        let kept = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, handle)) = kept().iter().find(|(kept, _)| *kept == file) {
+            return Ok(Arc::clone(handle));
+        }
+        // Not under the lock: a network file system takes its time. Opened by two threads at once, it is kept twice.
+        let path = &self.paths[file];
+        let handle = Arc::new(File::open(path).map_err(|error| cannot("open", path, &error))?);
+        let mut kept = kept();
+        if kept.len() == OPEN_FILES {
+            kept.pop_front();
+        }
+        kept.push_back((file, Arc::clone(&handle)));
+        Ok(handle)
+    }
+
+    /// Adds the lines that start in `part` to `text`, each with its line end, and returns where in the file they start.
+    fn read_part(&self, part: &Part, text: &mut Vec<u8>) -> Result<u64, SourceError> {
+        let path = &self.paths[part.file];
+        let file = self.open(part.file)?;
+        let base = text.len();
+        let from = part.bytes.start.saturating_sub(1);
+        let mut to = part.bytes.end.saturating_add(LOOK_AHEAD).min(part.file_length);
+        append(path, &file, from..to, text)?;
+
+        let last = base + (part.bytes.end - 1 - from) as usize;
+        let skipped = match newline(&text[base..last]) {
+            _ if part.bytes.start == 0 => 0,
+            Some(at) => at + 1,
+            None => {
+                text.truncate(base);
+                return Ok(part.bytes.end);
+            }
+        };
+
+        let mut searched = last;
+        let mut look_ahead = LOOK_AHEAD;
+        loop {
+            if let Some(at) = newline(&text[searched..]) {
+                text.truncate(searched + at + 1);
+                break;
+            }
+            if to == part.file_length {
+                // The lacking line end. A "\r" that ends the file stays part of its line, as in `str::lines`.
+                text.extend_from_slice(if text.ends_with(b"\r") { b"\r\n" } else { b"\n" });
+                break;
+            }
+            searched = text.len();
+            look_ahead = (look_ahead * 2).min(LONGEST_LOOK_AHEAD);
+            let next = to.saturating_add(look_ahead).min(part.file_length);
+            append(path, &file, to..next, text)?;
+            to = next;
+        }
+        text.drain(base..base + skipped);
+        Ok(from + skipped as u64)
+    }
+
+    /// `starts`: for each part, where it starts in `text`, its file, and where it starts in the file.
+    fn decode(&self, text: Vec<u8>, starts: &[(usize, usize, u64)]) -> Result<String, SourceError> {
+        String::from_utf8(text).or_else(|error| {
+            if self.lossy {
+                return Ok(String::from_utf8_lossy(error.as_bytes()).into_owned());
+            }
+            let at = error.utf8_error().valid_up_to();
+            let (start, file, offset) = starts[starts.partition_point(|(start, ..)| *start <= at) - 1];
+            Err(SourceError::new(
+                format!(
+                    "{} is not UTF-8: no character begins with the byte 0x{:02X} at offset {}",
+                    self.paths[file].display(),
+                    error.as_bytes()[at],
+                    offset + (at - start) as u64,
+                ),
+                "convert the file (iconv), or take U+FFFD for such bytes: lines(..).lossy()",
+            ))
+        })
+    }
+}
+
+impl Source for Lines {
+    type Item = Line;
+    type Batch = Text;
+    type Parcel = ();
+
+    fn kind(&self) -> &'static str {
+        "lines of text files"
+    }
+
+    fn len(&self) -> Result<u64, SourceError> {
+        Ok(self.ends()?.last().copied().unwrap_or(0))
+    }
+
+    /// Of names and lengths. Folders may differ: a file system can have another mount point on another node.
+    fn fingerprint(&self) -> u64 {
+        let Ok(ends) = self.ends() else { return 0 };
+        let mut hasher = crc32fast::Hasher::new();
+        for (path, end) in self.paths.iter().zip(ends) {
+            hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+            hasher.update(&[0]);
+            hasher.update(&end.to_le_bytes());
+        }
+        u64::from(hasher.finalize())
+    }
+
+    fn leaf(&self, len: u64) -> u64 {
+        (len >> 20).max((len >> 10).clamp(64 << 10, 1 << 20))
+    }
+
+    fn unpack(&self, _range: Range<u64>, _bytes: &[u8]) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn read(&self, _parcel: &(), range: Range<u64>) -> Result<Text, SourceError> {
+        let mut text = Vec::new();
+        let mut starts = Vec::new();
+        for part in self.parts(&range)? {
+            let start = text.len();
+            starts.push((start, part.file, self.read_part(&part, &mut text)?));
+        }
+        Ok(Text::new(self.decode(text, &starts)?))
+    }
+
+    /// Where several files are in the range, reads again what comes before the line.
+    fn describe(&self, range: Range<u64>, nth: u64) -> String {
+        let parts = self.parts(&range).unwrap_or_default();
+        let mut nth = nth;
+        let mut text = Vec::new();
+        for (number, part) in parts.iter().enumerate() {
+            if number + 1 < parts.len() {
+                text.clear();
+                // A part that cannot be read now has no lines to count.
+                let _unread = self.read_part(part, &mut text);
+                let count = text.split_inclusive(|byte| *byte == b'\n').count() as u64;
+                if nth >= count {
+                    nth -= count;
+                    continue;
+                }
+            }
+            let after = if part.bytes.start == 0 { String::new() } else { format!("after byte {} ", part.bytes.start) };
+            return format!("line {} {after}of {}", nth + 1, self.paths[part.file].display());
+        }
+        format!("line {} after byte {} of the input", nth + 1, range.start)
+    }
+}
+
+fn newline(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|byte| *byte == b'\n')
+}
+
+fn length(path: &Path) -> Result<u64, SourceError> {
+    let found = fs::metadata(path).map_err(|error| cannot("find", path, &error))?;
+    if found.is_dir() {
+        return Err(SourceError::new(format!("{} is a folder", path.display()), "name the files in it"));
+    }
+    if !found.is_file() {
+        let problem = format!("{} is not a regular file", path.display());
+        return Err(SourceError::new(problem, "write its contents to a file: lines are read from many places at once"));
+    }
+    File::open(path).map_err(|error| cannot("open", path, &error))?;
+    Ok(found.len())
+}
+
+/// Reads exactly `range` of a file to the end of `text`.
+fn append(path: &Path, file: &File, range: Range<u64>, text: &mut Vec<u8>) -> Result<(), SourceError> {
+    let old = text.len();
+    let more = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    text.try_reserve(more).map_err(|_| {
+        SourceError::new(
+            format!("{} bytes of {} do not fit in memory", range.end - range.start, path.display()),
+            "ask for smaller leaves, .leaf(bytes), or for shorter lines",
+        )
+    })?;
+    text.resize(old + more, 0);
+    file.read_exact_at(&mut text[old..], range.start).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => SourceError::new(
+            format!("{} has become shorter while it was read: byte {} is gone", path.display(), range.end - 1),
+            "start again when nothing writes to it",
+        ),
+        _ => cannot("read", path, &error),
+    })
+}
+
+fn cannot(verb: &str, path: &Path, error: &io::Error) -> SourceError {
+    SourceError::new(format!("cannot {verb} {}: {error}", path.display()), NOT_SEEN_BY_ALL)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! What every transport must do, checked by ranks that all run `check`.
+
+use super::wait::Waiter;
+use super::{Channel, Collective, Incoming, Transport};
+
+/// Runs the whole contract on one rank; every rank of the transport must call it.
+pub(crate) fn check(transport: &mut dyn Transport) {
+    collectives_give_what_they_promise(transport);
+    messages_of_a_pair_keep_their_order(transport);
+    large_and_empty_messages_arrive_whole(transport);
+    many_messages_may_be_under_way(transport);
+    collectives_and_messages_do_not_disturb_each_other(transport);
+    transport.close().expect("close");
+}
+
+fn collective(transport: &mut dyn Transport, collective: Collective) -> Vec<Vec<u8>> {
+    transport.start(collective).expect("start");
+    let mut waiter = Waiter::default();
+    loop {
+        if let Some(result) = transport.test().expect("test") {
+            return result;
+        }
+        waiter.wait(false, std::thread::sleep);
+    }
+}
+
+fn receive(transport: &mut dyn Transport) -> Incoming {
+    let mut waiter = Waiter::default();
+    loop {
+        if let Some(incoming) = transport.receive().expect("receive") {
+            return incoming;
+        }
+        waiter.wait(transport.is_sending(), std::thread::sleep);
+    }
+}
+
+fn collectives_give_what_they_promise(transport: &mut dyn Transport) {
+    let (rank, size) = (transport.rank(), transport.size());
+    let mine = |rank: usize| vec![rank as u8; rank * 3];
+    let all: Vec<Vec<u8>> = (0..size).map(mine).collect();
+    assert!(collective(transport, Collective::Barrier).is_empty());
+    assert_eq!(collective(transport, Collective::AllGather(mine(rank))), all);
+    let gathered = collective(transport, Collective::Gather(mine(rank)));
+    assert_eq!(gathered, if rank == 0 { all } else { Vec::new() });
+    for length in [0, 1, 100_000] {
+        let bytes = if rank == 0 { vec![7u8; length] } else { vec![1; 5] };
+        assert_eq!(collective(transport, Collective::Broadcast(bytes)), [vec![7u8; length]]);
+    }
+}
+
+fn messages_of_a_pair_keep_their_order(transport: &mut dyn Transport) {
+    let (rank, size) = (transport.rank(), transport.size());
+    let count = 200u32;
+    for number in 0..count {
+        let channel = if number % 3 == 0 { Channel::Partials } else { Channel::Control };
+        for to in (0..size).filter(|to| *to != rank) {
+            // Lengths that differ by far take different paths inside an MPI library.
+            let mut bytes = vec![0; if number % 7 == 0 { 100_000 } else { 4 }];
+            bytes[..4].copy_from_slice(&number.to_le_bytes());
+            transport.send(to, channel, bytes).expect("send");
+        }
+    }
+    let mut next = vec![0u32; size];
+    for _ in 0..count as usize * (size - 1) {
+        let incoming = receive(transport);
+        let number = next[incoming.from];
+        assert_eq!(incoming.bytes[..4], number.to_le_bytes(), "from rank {}", incoming.from);
+        assert_eq!(incoming.channel == Channel::Partials, number.is_multiple_of(3));
+        next[incoming.from] += 1;
+    }
+    collective(transport, Collective::Barrier);
+}
+
+fn large_and_empty_messages_arrive_whole(transport: &mut dyn Transport) {
+    let (rank, size) = (transport.rank(), transport.size());
+    let (to, from) = ((rank + 1) % size, (rank + size - 1) % size);
+    if size == 1 {
+        return;
+    }
+    let pattern = |sender: usize, len: usize| -> Vec<u8> { (0..len).map(|i| (i * 31 + sender) as u8).collect() };
+    for len in [0, 1, 4095, 4096, 4097, 3 * 4096, 2_000_003] {
+        transport.send(to, Channel::Control, pattern(rank, len)).expect("send");
+        transport.send(to, Channel::Partials, vec![9]).expect("send");
+    }
+    for len in [0, 1, 4095, 4096, 4097, 3 * 4096, 2_000_003] {
+        let large = receive(transport);
+        assert_eq!((large.from, large.bytes.len(), large.channel), (from, len, Channel::Control));
+        assert!(large.bytes == pattern(from, len), "content of {len} bytes");
+        assert_eq!(receive(transport), Incoming { from, channel: Channel::Partials, bytes: vec![9] });
+    }
+    collective(transport, Collective::Barrier);
+}
+
+fn many_messages_may_be_under_way(transport: &mut dyn Transport) {
+    let (rank, size) = (transport.rank(), transport.size());
+    if rank > 0 {
+        for number in 0..3000u32 {
+            transport.send(0, Channel::Control, number.to_le_bytes().repeat(50)).expect("send");
+        }
+    } else {
+        for _ in 0..3000 * (size - 1) {
+            assert_eq!(receive(transport).bytes.len(), 200);
+        }
+    }
+    collective(transport, Collective::Barrier);
+}
+
+fn collectives_and_messages_do_not_disturb_each_other(transport: &mut dyn Transport) {
+    let (rank, size) = (transport.rank(), transport.size());
+    for round in 0..20u8 {
+        if rank > 0 {
+            transport.send(0, Channel::Control, vec![round]).expect("send");
+        }
+        let sums = collective(transport, Collective::AllGather(vec![round, rank as u8]));
+        assert!(sums.iter().enumerate().all(|(rank, bytes)| *bytes == [round, rank as u8]));
+    }
+    if rank == 0 {
+        let mut next = vec![0u8; size];
+        for _ in 0..20 * (size - 1) {
+            let incoming = receive(transport);
+            assert_eq!(incoming.bytes, [next[incoming.from]]);
+            next[incoming.from] += 1;
+        }
+    }
+}

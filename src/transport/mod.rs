@@ -1,0 +1,92 @@
+//! How ranks exchange bytes: one trait, two implementations, chosen when the program starts.
+//!
+//! ```text
+//! mpi       real ranks under mpirun or srun; the only file that names mpi::
+//! threads   ranks that are threads of this process, for laptops and tests
+//! ```
+//!
+//! What both guarantee, and what `tests::contract` checks of both:
+//!
+//! 1. A message arrives whole, once, and after every earlier message of the same sender to the same receiver. Nothing is
+//!    promised about messages of different senders.
+//! 2. No call blocks. `send` takes the bytes; they live until they are delivered, whatever the sender does.
+//! 3. A collective completes on a rank when `test` says so; every rank starts the same collectives in the same order,
+//!    one at a time. Messages sent before it may arrive after it.
+//! 4. `close` returns when every rank has called it. Messages that nobody received are dropped.
+
+#[cfg(feature = "mpi")]
+pub(crate) mod mpi;
+pub(crate) mod threads;
+pub(crate) mod wait;
+
+#[cfg(test)]
+pub(crate) mod contract;
+
+/// Bytes between ranks. Only ever used by the one thread that made it.
+pub(crate) trait Transport {
+    fn rank(&self) -> usize;
+
+    fn size(&self) -> usize;
+
+    /// Hands over a message. It is on its way when this returns, and needs `receive`, `test` or `close` to be called
+    /// from time to time until `is_sending` is false.
+    fn send(&mut self, to: usize, channel: Channel, bytes: Vec<u8>) -> Result<(), Failure>;
+
+    /// The next message that has arrived, if any.
+    fn receive(&mut self) -> Result<Option<Incoming>, Failure>;
+
+    /// Whether messages are still leaving, so that whoever waits should look often.
+    fn is_sending(&self) -> bool;
+
+    /// Starts a collective operation.
+    fn start(&mut self, collective: Collective) -> Result<(), Failure>;
+
+    /// The result of the collective that was started, once it is complete here: one entry for each rank that
+    /// contributed something this rank gets.
+    fn test(&mut self) -> Result<Option<Vec<Vec<u8>>>, Failure>;
+
+    /// Ends the program on all ranks, now.
+    fn abort(&mut self, code: i32) -> !;
+
+    /// This rank unwinds and will never answer again: the others must not wait for it.
+    fn abandon(&mut self);
+
+    /// Waits for all ranks, drops what arrives meanwhile, and releases the transport.
+    fn close(&mut self) -> Result<(), Failure>;
+}
+
+/// Messages of different kinds, told apart without being decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// An encoded envelope.
+    Control,
+    /// Segments on their way up the reduction tree.
+    Partials,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Incoming {
+    pub from: usize,
+    pub channel: Channel,
+    pub bytes: Vec<u8>,
+}
+
+/// An operation of all ranks together.
+#[derive(Debug)]
+pub(crate) enum Collective {
+    /// Nobody's is complete before everybody has started it. Gives nothing.
+    Barrier,
+    /// Rank 0 gets everybody's bytes in the order of ranks, the others nothing. Less than 2^31 bytes in all.
+    Gather(Vec<u8>),
+    /// Every rank gets everybody's bytes in the order of ranks. Less than 2^31 bytes in all.
+    AllGather(Vec<u8>),
+    /// Every rank gets one entry: rank 0's bytes, of any length. The other ranks' are not looked at.
+    Broadcast(Vec<u8>),
+}
+
+/// A failure of the transport itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub function: String,
+    pub message: String,
+}

@@ -1,0 +1,441 @@
+//! Real ranks: messages by matched probe and owned non-blocking sends, collectives in their non-blocking form.
+//!
+//! rsmpi provides the bindings, the safe calls of which drop MPI's return codes; so the functions are called through its
+//! `ffi` here, on a duplicate of the user's communicator with `MPI_ERRORS_RETURN`, and every code is checked. Sections
+//! of the MPI 4.0 standard: matched probe 3.8.2, non-blocking collectives 6.12, threads 11.6, error handling 9.3.
+//!
+//! A message of more than [`PIECE`] bytes travels as a head with its length and then in pieces, since MPI counts are C
+//! ints. At most [`WINDOW`] sends to one rank are under way at once: some libraries slow down, or never finish, with
+//! thousands of them.
+#![allow(unsafe_code, reason = "MPI is a C library; this is the one file that calls it")]
+
+mod environment;
+mod outbox;
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+
+use ::mpi::ffi;
+use ::mpi::topology::SimpleCommunicator;
+use ::mpi::traits::AsRaw;
+
+pub(crate) use environment::{initialize, is_initialized, library_version};
+
+use super::{Channel, Collective, Failure, Incoming, Transport};
+use environment::check;
+use outbox::Outbox;
+
+/// A longer message is split.
+const PIECE: usize = 1 << 30;
+/// Sends to one rank that are under way at once.
+const WINDOW: usize = 64;
+
+const TAG_CONTROL: c_int = 1;
+const TAG_PARTIALS: c_int = 2;
+/// Announces a split message: its channel's tag and its length, eight bytes each.
+const TAG_HEAD: c_int = 3;
+const TAG_PIECE: c_int = 4;
+
+/// One rank's end of a duplicated communicator. Lives on the thread that initialised MPI.
+pub(crate) struct Mpi {
+    comm: ffi::MPI_Comm,
+    rank: usize,
+    size: usize,
+    /// Whether this library initialised MPI, and so must finalize it.
+    owns_mpi: bool,
+    outbox: Outbox,
+    receiving: VecDeque<Receiving>,
+    /// Split messages, by their sender: one at a time, since a pair's messages keep their order.
+    assembling: HashMap<usize, Assembly>,
+    collective: Option<Running>,
+    piece: usize,
+}
+
+/// A message that was matched and is being received.
+struct Receiving {
+    from: usize,
+    request: ffi::MPI_Request,
+    content: Content,
+}
+
+enum Content {
+    /// The buffer that MPI writes to, untouched until the request is complete.
+    Whole(Channel, Vec<u8>),
+    /// A piece, written straight into its place in the sender's assembly.
+    Piece(usize),
+}
+
+struct Assembly {
+    channel: Channel,
+    bytes: Vec<u8>,
+    matched: usize,
+    complete: usize,
+}
+
+/// A collective under way; it owns the buffers that MPI uses.
+struct Running {
+    step: Step,
+    request: ffi::MPI_Request,
+}
+
+enum Step {
+    Barrier,
+    /// Everybody learns everybody's length; then the bytes go to all, or to rank 0.
+    Lengths {
+        mine: Vec<u8>,
+        _own: Vec<u64>,
+        lengths: Vec<u64>,
+        to_all: bool,
+    },
+    Bytes {
+        _mine: Vec<u8>,
+        lengths: Vec<u64>,
+        _counts: Vec<c_int>,
+        _offsets: Vec<c_int>,
+        all: Vec<u8>,
+    },
+    Length {
+        bytes: Vec<u8>,
+        length: Vec<u64>,
+    },
+    /// The first `sent` bytes of a broadcast have arrived or are on their way.
+    Pieces {
+        bytes: Vec<u8>,
+        sent: usize,
+    },
+}
+
+impl Mpi {
+    /// Duplicates `comm`. Collective over it.
+    pub fn new(comm: &SimpleCommunicator, owns_mpi: bool) -> Result<Self, Failure> {
+        Self::with_piece(comm, owns_mpi, PIECE)
+    }
+
+    /// Splits messages of more than `piece` bytes, so that tests need no gigabytes.
+    pub fn with_piece(comm: &SimpleCommunicator, owns_mpi: bool, piece: usize) -> Result<Self, Failure> {
+        let (mut rank, mut size) = (0, 0);
+        // SAFETY: `comm` is a live communicator; the out-pointers are valid for the duration of each call.
+        let duplicate = unsafe {
+            let mut duplicate = ffi::RSMPI_COMM_NULL;
+            check("MPI_Comm_dup", ffi::MPI_Comm_dup(comm.as_raw(), &raw mut duplicate))?;
+            let returns = ffi::MPI_Comm_set_errhandler(duplicate, ffi::RSMPI_ERRORS_RETURN);
+            check("MPI_Comm_set_errhandler", returns)?;
+            check("MPI_Comm_rank", ffi::MPI_Comm_rank(duplicate, &raw mut rank))?;
+            check("MPI_Comm_size", ffi::MPI_Comm_size(duplicate, &raw mut size))?;
+            duplicate
+        };
+        Ok(Self {
+            comm: duplicate,
+            rank: rank as usize,
+            size: size as usize,
+            owns_mpi,
+            outbox: Outbox::new(duplicate, size as usize),
+            receiving: VecDeque::new(),
+            assembling: HashMap::new(),
+            collective: None,
+            piece,
+        })
+    }
+
+    /// Matches one message that has arrived and starts to receive it. False if none has.
+    fn match_next(&mut self) -> Result<bool, Failure> {
+        // SAFETY: an MPI_Status is plain data that MPI_Improbe fills in; zero is a valid value of each field.
+        let mut status: ffi::MPI_Status = unsafe { std::mem::zeroed() };
+        // SAFETY: the constant of an initialised library.
+        let mut message = unsafe { ffi::RSMPI_MESSAGE_NULL };
+        let (mut found, mut count) = (0, 0);
+        // SAFETY: the communicator is ours and live; all out-pointers are valid.
+        unsafe {
+            let (any_rank, any_tag) = (ffi::RSMPI_ANY_SOURCE, ffi::RSMPI_ANY_TAG);
+            let code =
+                ffi::MPI_Improbe(any_rank, any_tag, self.comm, &raw mut found, &raw mut message, &raw mut status);
+            check("MPI_Improbe", code)?;
+            if found == 0 {
+                return Ok(false);
+            }
+            let code = ffi::MPI_Get_count(&raw const status, ffi::RSMPI_UINT8_T, &raw mut count);
+            check("MPI_Get_count", code)?;
+        }
+        let (from, tag, len) = (status.MPI_SOURCE as usize, status.MPI_TAG, count as usize);
+        let content = match tag {
+            TAG_HEAD => return self.begin_assembly(from, len, message).map(|()| true),
+            TAG_PIECE => Content::Piece(len),
+            tag => Content::Whole(channel_of(tag), vec![0; len]),
+        };
+        let mut receiving = Receiving { from, request: no_request(), content };
+        let buffer = match &mut receiving.content {
+            Content::Whole(_, bytes) => bytes.as_mut_ptr(),
+            Content::Piece(len) => {
+                let assembly = self.assembling.get_mut(&from).expect("a head comes before its pieces");
+                let piece = &mut assembly.bytes[assembly.matched..assembly.matched + *len];
+                assembly.matched += *len;
+                piece.as_mut_ptr()
+            }
+        };
+        // SAFETY: `buffer` points to `len` writable bytes on the heap, owned by `receiving` or by the assembly and
+        // neither moved, resized nor read until the request is complete; the message was matched just now.
+        let code = unsafe {
+            let (data, kind) = (buffer.cast::<c_void>(), ffi::RSMPI_UINT8_T);
+            ffi::MPI_Imrecv(data, count, kind, &raw mut message, &raw mut receiving.request)
+        };
+        check("MPI_Imrecv", code)?;
+        self.receiving.push_back(receiving);
+        Ok(true)
+    }
+
+    fn begin_assembly(&mut self, from: usize, len: usize, mut message: ffi::MPI_Message) -> Result<(), Failure> {
+        let mut head = [0u8; 16];
+        assert_eq!(len, head.len(), "the head of a split message");
+        // SAFETY: a matched message of 16 bytes into 16 bytes; it is complete when the call returns, at once, because
+        // a message this short travels with its envelope.
+        let code = unsafe {
+            let (data, kind) = (head.as_mut_ptr().cast::<c_void>(), ffi::RSMPI_UINT8_T);
+            ffi::MPI_Mrecv(data, len as c_int, kind, &raw mut message, ffi::RSMPI_STATUS_IGNORE)
+        };
+        check("MPI_Mrecv", code)?;
+        let [tag, total] = [0, 8].map(|at| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes")));
+        let bytes = vec![0; total as usize];
+        let assembly = Assembly { channel: channel_of(tag as c_int), bytes, matched: 0, complete: 0 };
+        let before = self.assembling.insert(from, assembly);
+        assert!(before.is_none(), "rank {from} sends a split message inside another");
+        Ok(())
+    }
+
+    /// The first message that is complete, and that no earlier message of its sender is still ahead of.
+    fn next_complete(&mut self) -> Result<Option<Incoming>, Failure> {
+        let mut position = 0;
+        while position < self.receiving.len() {
+            let from = self.receiving[position].from;
+            let is_first = self.receiving.iter().take(position).all(|earlier| earlier.from != from);
+            if !is_first || !is_complete(&mut self.receiving[position].request)? {
+                position += 1;
+                continue;
+            }
+            let done = self.receiving.remove(position).expect("the position is in range");
+            match done.content {
+                Content::Whole(channel, bytes) => return Ok(Some(Incoming { from, channel, bytes })),
+                Content::Piece(len) => {
+                    let assembly = self.assembling.get_mut(&from).expect("a piece belongs to an assembly");
+                    assembly.complete += len;
+                    if assembly.complete == assembly.bytes.len() {
+                        let Assembly { channel, bytes, .. } = self.assembling.remove(&from).expect("it was here");
+                        return Ok(Some(Incoming { from, channel, bytes }));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves a collective whose step is complete to its next step, or to its result.
+    fn next_step(&mut self, step: Step) -> Result<Result<Running, Vec<Vec<u8>>>, Failure> {
+        Ok(match step {
+            Step::Barrier => Err(Vec::new()),
+            Step::Lengths { mine, lengths, to_all, .. } => Ok(self.start_bytes(mine, lengths, to_all)?),
+            Step::Bytes { lengths, mut all, .. } => {
+                let mut parts = Vec::with_capacity(lengths.len());
+                if self.rank == 0 || !all.is_empty() {
+                    for length in lengths.iter().rev() {
+                        parts.push(all.split_off(all.len() - *length as usize));
+                    }
+                    parts.reverse();
+                }
+                Err(parts)
+            }
+            Step::Length { mut bytes, length } => {
+                bytes.resize(length[0] as usize, 0);
+                Ok(self.start_piece(bytes, 0)?)
+            }
+            Step::Pieces { bytes, sent } if sent == bytes.len() => Err(vec![bytes]),
+            Step::Pieces { bytes, sent } => Ok(self.start_piece(bytes, sent)?),
+        })
+    }
+
+    fn start_lengths(&self, mine: Vec<u8>, to_all: bool) -> Result<Running, Failure> {
+        let (own, mut lengths) = (vec![mine.len() as u64], vec![0u64; self.size]);
+        let mut request = no_request();
+        // SAFETY: both buffers are on the heap and move into the step, which lives until the request is complete.
+        let code = unsafe {
+            let (send, receive) = (own.as_ptr().cast::<c_void>(), lengths.as_mut_ptr().cast::<c_void>());
+            let kind = ffi::RSMPI_UINT64_T;
+            ffi::MPI_Iallgather(send, 1, kind, receive, 1, kind, self.comm, &raw mut request)
+        };
+        check("MPI_Iallgather", code)?;
+        Ok(Running { step: Step::Lengths { mine, _own: own, lengths, to_all }, request })
+    }
+
+    fn start_bytes(&self, mine: Vec<u8>, lengths: Vec<u64>, to_all: bool) -> Result<Running, Failure> {
+        let total: u64 = lengths.iter().sum();
+        if c_int::try_from(total).is_err() {
+            let message = format!("{total} bytes are too many for one gather; the limit is 2^31 - 1");
+            return Err(Failure { function: "MPI_Igatherv".into(), message });
+        }
+        let counts: Vec<c_int> = lengths.iter().map(|length| *length as c_int).collect();
+        let offsets: Vec<c_int> = counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect();
+        let mut all = if to_all || self.rank == 0 { vec![0u8; total as usize] } else { Vec::new() };
+        let (mut request, own) = (no_request(), mine.len() as c_int);
+        // SAFETY: all buffers are on the heap and move into the step, which lives until the request is complete.
+        let code = unsafe {
+            let (send, receive) = (mine.as_ptr().cast::<c_void>(), all.as_mut_ptr().cast::<c_void>());
+            let (counts, offsets, kind) = (counts.as_ptr(), offsets.as_ptr(), ffi::RSMPI_UINT8_T);
+            if to_all {
+                let comm = self.comm;
+                ffi::MPI_Iallgatherv(send, own, kind, receive, counts, offsets, kind, comm, &raw mut request)
+            } else {
+                let comm = self.comm;
+                ffi::MPI_Igatherv(send, own, kind, receive, counts, offsets, kind, 0, comm, &raw mut request)
+            }
+        };
+        check(if to_all { "MPI_Iallgatherv" } else { "MPI_Igatherv" }, code)?;
+        let step = Step::Bytes { _mine: mine, lengths, _counts: counts, _offsets: offsets, all };
+        Ok(Running { step, request })
+    }
+
+    fn start_length(&self, bytes: Vec<u8>) -> Result<Running, Failure> {
+        let mut length = vec![bytes.len() as u64];
+        let mut request = no_request();
+        // SAFETY: the buffer is on the heap and moves into the step, which lives until the request is complete.
+        let code = unsafe {
+            let data = length.as_mut_ptr().cast::<c_void>();
+            ffi::MPI_Ibcast(data, 1, ffi::RSMPI_UINT64_T, 0, self.comm, &raw mut request)
+        };
+        check("MPI_Ibcast", code)?;
+        Ok(Running { step: Step::Length { bytes, length }, request })
+    }
+
+    fn start_piece(&self, mut bytes: Vec<u8>, sent: usize) -> Result<Running, Failure> {
+        let piece = &mut bytes[sent..];
+        let count = piece.len().min(self.piece);
+        let mut request = no_request();
+        // SAFETY: `count` bytes of a buffer on the heap that moves into the step, which lives until the request is
+        // complete, and is not touched before.
+        let code = unsafe {
+            let data = piece.as_mut_ptr().cast::<c_void>();
+            ffi::MPI_Ibcast(data, count as c_int, ffi::RSMPI_UINT8_T, 0, self.comm, &raw mut request)
+        };
+        check("MPI_Ibcast", code)?;
+        Ok(Running { step: Step::Pieces { bytes, sent: sent + count }, request })
+    }
+}
+
+impl Transport for Mpi {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn send(&mut self, to: usize, channel: Channel, bytes: Vec<u8>) -> Result<(), Failure> {
+        let tag = match channel {
+            Channel::Control => TAG_CONTROL,
+            Channel::Partials => TAG_PARTIALS,
+        };
+        if bytes.len() <= self.piece {
+            let end = bytes.len();
+            self.outbox.push(to, tag, bytes.into(), 0..end);
+        } else {
+            let head = [(tag as u64).to_le_bytes(), (bytes.len() as u64).to_le_bytes()].concat();
+            self.outbox.push(to, TAG_HEAD, head.into(), 0..16);
+            let whole = Arc::new(bytes);
+            for start in (0..whole.len()).step_by(self.piece) {
+                self.outbox.push(to, TAG_PIECE, Arc::clone(&whole), start..whole.len().min(start + self.piece));
+            }
+        }
+        self.outbox.progress()
+    }
+
+    fn receive(&mut self) -> Result<Option<Incoming>, Failure> {
+        self.outbox.progress()?;
+        while self.match_next()? {}
+        self.next_complete()
+    }
+
+    fn is_sending(&self) -> bool {
+        !self.outbox.is_empty() || !self.receiving.is_empty()
+    }
+
+    fn start(&mut self, collective: Collective) -> Result<(), Failure> {
+        assert!(self.collective.is_none(), "rank {} starts a collective inside another", self.rank);
+        self.collective = Some(match collective {
+            Collective::Barrier => {
+                let mut request = no_request();
+                // SAFETY: our communicator, a valid out-pointer, no buffers.
+                let code = unsafe { ffi::MPI_Ibarrier(self.comm, &raw mut request) };
+                check("MPI_Ibarrier", code)?;
+                Running { step: Step::Barrier, request }
+            }
+            Collective::Gather(mine) => self.start_lengths(mine, false)?,
+            Collective::AllGather(mine) => self.start_lengths(mine, true)?,
+            Collective::Broadcast(bytes) => self.start_length(bytes)?,
+        });
+        Ok(())
+    }
+
+    fn test(&mut self) -> Result<Option<Vec<Vec<u8>>>, Failure> {
+        self.outbox.progress()?;
+        loop {
+            let running = self.collective.as_mut().expect("a collective was started");
+            if !is_complete(&mut running.request)? {
+                return Ok(None);
+            }
+            let step = self.collective.take().expect("it was just there").step;
+            match self.next_step(step)? {
+                Ok(next) => self.collective = Some(next),
+                Err(result) => return Ok(Some(result)),
+            }
+        }
+    }
+
+    fn abort(&mut self, code: i32) -> ! {
+        environment::abort(code)
+    }
+
+    fn abandon(&mut self) {
+        environment::abort(101)
+    }
+
+    fn close(&mut self) -> Result<(), Failure> {
+        if !is_initialized() {
+            return Ok(());
+        }
+        // Some libraries hang in MPI_Finalize on large sends that nobody has acknowledged, so everybody's sends leave
+        // first. A rank that waits here goes on receiving, which is what lets the others' sends leave.
+        let mut waiter = super::wait::Waiter::default();
+        while !self.outbox.is_empty() {
+            self.receive()?;
+            waiter.wait(self.is_sending(), std::thread::sleep);
+        }
+        self.start(Collective::Barrier)?;
+        while self.test()?.is_none() {
+            self.receive()?;
+            waiter.wait(self.is_sending(), std::thread::sleep);
+        }
+        self.receive()?;
+        environment::release(&mut self.comm, self.owns_mpi)
+    }
+}
+
+fn channel_of(tag: c_int) -> Channel {
+    match tag {
+        TAG_CONTROL => Channel::Control,
+        TAG_PARTIALS => Channel::Partials,
+        tag => unreachable!("tag {tag} on a communicator of our own"),
+    }
+}
+
+fn no_request() -> ffi::MPI_Request {
+    // SAFETY: the constant of an initialised library.
+    unsafe { ffi::RSMPI_REQUEST_NULL }
+}
+
+/// Tests one request. The buffers it uses are free when the answer is yes.
+fn is_complete(request: &mut ffi::MPI_Request) -> Result<bool, Failure> {
+    let mut done = 0;
+    // SAFETY: a request of ours that is active or null; the status is not asked for.
+    let code = unsafe { ffi::MPI_Test(request, &raw mut done, ffi::RSMPI_STATUS_IGNORE) };
+    check("MPI_Test", code)?;
+    Ok(done != 0)
+}

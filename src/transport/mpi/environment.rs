@@ -1,0 +1,102 @@
+//! The MPI library as a whole: starting it, ending it, and what its return codes say.
+
+use std::ffi::{c_char, c_int};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ::mpi::ffi;
+use ::mpi::topology::SimpleCommunicator;
+
+use crate::transport::Failure;
+
+/// Whether this process must not exit without a word: between `initialize` and `release`.
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// Initialises MPI for calls from this thread alone, and gives the world communicator.
+pub(crate) fn initialize() -> Result<SimpleCommunicator, Failure> {
+    let Some((universe, provided)) = ::mpi::initialize_with_threading(::mpi::Threading::Funneled) else {
+        return Err(Failure { function: "MPI_Init_thread".into(), message: "MPI was initialised before".into() });
+    };
+    // Its drop would finalize, also while unwinding, where the other ranks would wait for ever. `release` finalizes.
+    std::mem::forget(universe);
+    watch_exit();
+    if provided < ::mpi::Threading::Funneled {
+        return Err(Failure {
+            function: "MPI_Init_thread".into(),
+            message: format!("this MPI allows no threads beside the one that calls it ({provided:?})"),
+        });
+    }
+    Ok(SimpleCommunicator::world())
+}
+
+/// Whether MPI is initialised and not finalized.
+pub(crate) fn is_initialized() -> bool {
+    let (mut initialized, mut finalized) = (0, 0);
+    // SAFETY: both may be called at any time, from any thread; the out-pointers are valid.
+    unsafe {
+        ffi::MPI_Initialized(&raw mut initialized);
+        ffi::MPI_Finalized(&raw mut finalized);
+    }
+    initialized != 0 && finalized == 0
+}
+
+/// The name and version of the MPI library that was loaded, which need not be the one the program was built with.
+pub(crate) fn library_version() -> String {
+    let version = ::mpi::environment::library_version().unwrap_or_default();
+    let words = version.split([',', '\n', '\0']).next().unwrap_or_default();
+    words.replace("Version:", "").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Ends all ranks. Says nothing: the caller has.
+pub(super) fn abort(code: i32) -> ! {
+    RUNNING.store(false, Ordering::SeqCst);
+    // SAFETY: MPI is initialised. The call is allowed to return when it failed; then the process ends all the same.
+    unsafe { ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, code) };
+    std::process::exit(code)
+}
+
+/// Frees the communicator and, where this library started MPI, finalizes it. Every rank must have come this far.
+pub(super) fn release(comm: &mut ffi::MPI_Comm, finalize: bool) -> Result<(), Failure> {
+    // SAFETY: a communicator of ours with nothing under way, which is not used again.
+    check("MPI_Comm_free", unsafe { ffi::MPI_Comm_free(comm) })?;
+    if finalize {
+        RUNNING.store(false, Ordering::SeqCst);
+        // SAFETY: called once, by the thread that initialised MPI, with nothing under way.
+        check("MPI_Finalize", unsafe { ffi::MPI_Finalize() })?;
+    }
+    Ok(())
+}
+
+/// An MPI return code as a result, with the library's own words for it.
+pub(super) fn check(function: &str, code: c_int) -> Result<(), Failure> {
+    if code == ffi::MPI_SUCCESS as c_int {
+        return Ok(());
+    }
+    let mut text: Vec<c_char> = vec![0; ffi::MPI_MAX_ERROR_STRING as usize];
+    let mut length = 0;
+    // SAFETY: the buffer has the length that the standard asks for.
+    unsafe { ffi::MPI_Error_string(code, text.as_mut_ptr(), &raw mut length) };
+    let bytes: Vec<u8> = text.iter().take(length.max(0) as usize).map(|byte| *byte as u8).collect();
+    let message = format!("{} (code {code})", String::from_utf8_lossy(&bytes));
+    Err(Failure { function: function.into(), message })
+}
+
+/// A process that exits in the middle of the program would leave the other ranks waiting: it ends them instead.
+fn watch_exit() {
+    unsafe extern "C" {
+        fn atexit(callback: extern "C" fn()) -> c_int;
+    }
+    extern "C" fn at_exit() {
+        if RUNNING.swap(false, Ordering::SeqCst) && is_initialized() {
+            let (rank, host) = (crate::launch::rank_from_environment(), crate::launch::host_name());
+            eprintln!(
+                "rankfold: rank {rank} ({host}) called exit() in the middle of the program, which would leave the other \
+                 ranks waiting, so all of them end; return from main on every rank instead"
+            );
+            abort(1);
+        }
+    }
+    if !RUNNING.swap(true, Ordering::SeqCst) {
+        // SAFETY: the C library's function with a callback that does not unwind.
+        unsafe { atexit(at_exit) };
+    }
+}

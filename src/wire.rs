@@ -1,0 +1,148 @@
+//! Every message between ranks: one enum for each direction, and the one place that names the encoding.
+//!
+//! A message belongs to a numbered call; ranks make the same calls in the same order, so a message of a call that is
+//! over is dropped and one of a call that has not begun here waits.
+
+use bincode::config::{Configuration, Fixint, LittleEndian};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::extent::{Extent, Leaves};
+
+/// Raised when a message changes; ranks with another version are refused when the program starts.
+pub(crate) const VERSION: u32 = 1;
+
+/// A message with the number of the call that it belongs to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Envelope {
+    pub call: u64,
+    pub message: Message,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Message {
+    ToWorker(ToWorker),
+    ToMaster(ToMaster),
+    /// The sender will make no further call.
+    Leave,
+}
+
+/// From the master to a worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    /// How the input is divided, for a worker that could not know its length.
+    Begin { leaves: Leaves },
+    /// Compute this batch; `parcel` holds its items where the source ships them.
+    Assign {
+        batch: Extent,
+        #[serde(with = "serde_bytes")]
+        parcel: Vec<u8>,
+    },
+    /// Give this batch back if it has not been started.
+    Recall { batch: Extent },
+    /// Every leaf is done: go on to the reduction.
+    Finish,
+    /// The call has failed: stop computing, answer `Stopped`, return the error.
+    Stop(Error),
+}
+
+/// From a worker to the master.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum ToMaster {
+    /// The worker has entered the call.
+    Hello(Result<Signature, Error>),
+    Done {
+        batch: Extent,
+        cost: Cost,
+    },
+    Failed {
+        batch: Extent,
+        error: Error,
+    },
+    /// A recalled batch that was not started.
+    Returned {
+        batch: Extent,
+    },
+    /// Nothing runs here any more.
+    Stopped,
+}
+
+/// What a batch cost its worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cost {
+    /// Seconds spent in the user's functions, summed over threads.
+    pub busy: f64,
+    /// Seconds between the end of the batch before and the start of this one, in which nothing was computed.
+    pub gap: f64,
+}
+
+/// What a rank believes the call to be. Ranks that differ in any field are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Signature {
+    pub operation: String,
+    pub name: String,
+    pub source: String,
+    /// The number of indices, or `None` where rank 0 alone knows.
+    pub len: Option<u64>,
+    pub fingerprint: u64,
+    pub leaf: Option<u64>,
+    pub result: String,
+}
+
+impl Signature {
+    /// The first field in which two ranks differ: what it is called, and both values.
+    pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let show = |len: Option<u64>| len.map_or_else(|| "left to the library".to_owned(), |len| len.to_string());
+        let differ = |what, a: String, b: String| (a != b).then_some((what, a, b));
+        differ("operation", self.operation.clone(), other.operation.clone())
+            .or_else(|| differ("name of the call", format!("{:?}", self.name), format!("{:?}", other.name)))
+            .or_else(|| differ("kind of input", self.source.clone(), other.source.clone()))
+            .or_else(|| differ("type of the result", self.result.clone(), other.result.clone()))
+            .or_else(|| {
+                let len = |signature: &Self| signature.len.map_or(String::new(), |len| format!("length {len}"));
+                if self.len.is_none() || other.len.is_none() {
+                    None
+                } else {
+                    differ("length of the input", len(self), len(other))
+                }
+            })
+            .or_else(|| differ("leaf size", show(self.leaf), show(other.leaf)))
+            .or_else(|| {
+                let content = |signature: &Self| format!("fingerprint {:08x}", signature.fingerprint);
+                differ("content of the input", content(self), content(other))
+            })
+    }
+}
+
+const CONFIG: Configuration<LittleEndian, Fixint> =
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding();
+
+/// A value as bytes.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
+    bincode::serde::encode_to_vec(value, CONFIG).map_err(|error| error.to_string())
+}
+
+/// The value that `encode` made these bytes from.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let (value, read) = bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|error| error.to_string())?;
+    if read == bytes.len() { Ok(value) } else { Err(format!("{} bytes are left over", bytes.len() - read)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_survives_the_wire() {
+        let sent = Envelope {
+            call: 3,
+            message: Message::ToMaster(ToMaster::Done { batch: Extent::new(8, 4), cost: Cost { busy: 0.5, gap: 0.0 } }),
+        };
+        let bytes = encode(&sent).unwrap();
+        let received: Envelope = decode(&bytes).unwrap();
+        assert_eq!(format!("{sent:?}"), format!("{received:?}"));
+        assert!(decode::<Envelope>(&bytes[..bytes.len() - 1]).is_err());
+        assert!(decode::<Envelope>(&[bytes, vec![0]].concat()).is_err());
+    }
+}

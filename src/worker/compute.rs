@@ -1,0 +1,309 @@
+//! A batch on rayon: leaves folded left to right, combined by the fixed tree, merged with what this rank has already.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use super::caught::{Caught, catch};
+use crate::error::{Error, ErrorKind, Place, Role};
+use crate::extent::{Extent, Leaves, floor_power_of_two};
+use crate::reduce::segment::{Inserted, Segments};
+use crate::source::{Source, SourceError};
+
+/// A run of leaves that takes less, in nanoseconds, is not worth being split between threads.
+const PIECE_NANOS: f64 = 20_000.0;
+
+/// What a batch needs of the call it belongs to; the driver knows no types.
+pub(crate) trait Work: Sync {
+    /// On rank 0: the items of a batch that another rank computes.
+    fn pack(&self, batch: Extent) -> Result<Vec<u8>, Error>;
+
+    /// How the input is divided, where this rank could not know. Comes before any batch.
+    fn begin(&self, leaves: Leaves);
+
+    /// Computes a batch with the threads of the current rayon pool and keeps its partial. Gives the seconds that
+    /// threads spent in the user's functions.
+    fn compute(&self, batch: Extent, parcel: &[u8], cancelled: &AtomicBool) -> Result<f64, Error>;
+}
+
+/// The user's functions: how a run of items becomes a partial, and two partials become one.
+pub(crate) trait Kernel<S: Source>: Sync {
+    type Partial: Send;
+
+    /// Which runs of items `fold` may be given without the result depending on it.
+    const RUNS: Runs;
+
+    /// The partial of some items; nothing where there are none. Keeps `at` up to date.
+    fn fold(&self, items: S::Batch, at: &At) -> Option<Self::Partial>;
+
+    fn combine(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
+}
+
+/// The runs of items that a kernel folds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// A leaf at a time: the result depends on where runs end.
+    Leaf,
+    /// Any: combining is exactly associative.
+    Any,
+    /// A whole batch: the user asked for it.
+    Batch,
+}
+
+/// Where a thread is, so that a panic can be told apart: which item of the run, and in which function.
+#[derive(Debug)]
+pub(crate) struct At {
+    nth: Cell<u64>,
+    pub role: Cell<Role>,
+    items: Cell<(u64, u64)>,
+}
+
+impl At {
+    /// One item more is behind us.
+    pub fn advance(&self) {
+        self.nth.set(self.nth.get() + 1);
+    }
+}
+
+/// One call's input and functions on one rank, with the partials of what was computed here.
+pub(crate) struct Computation<'c, S: Source, K: Kernel<S>> {
+    pub call: &'c str,
+    pub place: &'c Place,
+    pub source: &'c S,
+    pub kernel: &'c K,
+    leaves: OnceLock<Leaves>,
+    threads: usize,
+    segments: Mutex<Segments<Option<K::Partial>>>,
+    /// Nanoseconds of one leaf in the last batch, as bits of an `f64`: how finely a batch is split.
+    leaf_nanos: AtomicU64,
+}
+
+/// A batch under way.
+struct Running<'b, P> {
+    parcel: &'b P,
+    /// Leaves that one thread folds without looking for help.
+    grain: u64,
+    cancelled: &'b AtomicBool,
+    /// Some part of the batch has failed, so the rest is not worth computing.
+    failed: AtomicBool,
+    busy_nanos: AtomicU64,
+}
+
+impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
+    pub fn new(
+        call: &'c str,
+        place: &'c Place,
+        leaves: Option<Leaves>,
+        threads: usize,
+        source: &'c S,
+        kernel: &'c K,
+    ) -> Self {
+        let (segments, leaf_nanos) = (Mutex::new(Segments::new(0)), AtomicU64::new(0));
+        let new = Self { call, place, source, kernel, leaves: OnceLock::new(), threads, segments, leaf_nanos };
+        leaves.into_iter().for_each(|leaves| new.begin(leaves));
+        new
+    }
+
+    /// The partials of all that was computed here; none are left behind.
+    pub fn take_segments(&self) -> Segments<Option<K::Partial>> {
+        std::mem::replace(&mut *self.lock(), Segments::new(self.leaves()))
+    }
+
+    /// The number of leaves; 0 as long as this rank does not know.
+    pub fn leaves(&self) -> u64 {
+        self.leaves.get().map_or(0, |leaves| leaves.count())
+    }
+
+    /// Two partials combined; `items` names them if the combiner panics.
+    pub fn combine(
+        &self,
+        left: Option<K::Partial>,
+        right: Option<K::Partial>,
+        items: Range<u64>,
+    ) -> Result<Option<K::Partial>, Error> {
+        match (left, right) {
+            (Some(left), Some(right)) => catch(|| self.kernel.combine(left, right)).map(Some).map_err(|caught| {
+                let item = format!("the partials of items {} to {}", items.start, items.end - 1);
+                self.panicked(Role::Combiner, item, caught)
+            }),
+            (left, right) => Ok(left.or(right)),
+        }
+    }
+
+    pub fn items_of(&self, extent: Extent) -> Range<u64> {
+        self.leaves.get().expect("the division is known before any batch").items_of(extent)
+    }
+
+    /// The value of an extent: halves on as many threads as are free, down to the grain.
+    fn value(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Option<K::Partial>, Error> {
+        if extent.len <= run.grain || K::RUNS == Runs::Batch {
+            return self.piece(extent, run);
+        }
+        let [left, right] = extent.halves();
+        let (left, right) = rayon::join(|| self.value(left, run), || self.value(right, run));
+        self.combine(left?, right?, self.items_of(extent))
+    }
+
+    /// The value of an extent on this thread alone, with the clock running.
+    fn piece(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Option<K::Partial>, Error> {
+        let at = At { nth: Cell::new(0), role: Cell::new(Role::Mapper), items: Cell::new((0, 0)) };
+        let start = Instant::now();
+        let value = catch(|| self.folded(extent, run, &at));
+        run.busy_nanos.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        let result = match value {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => Err(self.unreadable(error)),
+            Err(caught) => {
+                let items = at.items.get().0..at.items.get().1;
+                let item = match (at.role.get(), K::RUNS) {
+                    (Role::Combiner, _) => format!("the partials of items {} to {}", items.start, items.end - 1),
+                    (Role::Mapper, Runs::Batch) => format!("the batch of items {} to {}", items.start, items.end - 1),
+                    (Role::Mapper, _) => self.source.describe(items, at.nth.get()),
+                };
+                Err(self.panicked(at.role.get(), item, caught))
+            }
+        };
+        run.failed.store(true, Ordering::Relaxed);
+        result
+    }
+
+    /// The tree below an extent, depth first, left to right.
+    fn folded(&self, extent: Extent, run: &Running<'_, S::Parcel>, at: &At) -> Result<Option<K::Partial>, SourceError> {
+        if extent.len > 1 && K::RUNS == Runs::Leaf {
+            let [left, right] = extent.halves();
+            let (left, right) = (self.folded(left, run, at)?, self.folded(right, run, at)?);
+            return Ok(match (left, right) {
+                (Some(left), Some(right)) => {
+                    let items = self.items_of(extent);
+                    at.items.set((items.start, items.end));
+                    at.role.set(Role::Combiner);
+                    let value = self.kernel.combine(left, right);
+                    at.role.set(Role::Mapper);
+                    Some(value)
+                }
+                (left, right) => left.or(right),
+            });
+        }
+        if run.cancelled.load(Ordering::Relaxed) || run.failed.load(Ordering::Relaxed) {
+            // The batch will not be counted: whoever cancelled it, or the part of it that failed, sees to that.
+            return Err(SourceError::new("the batch was cancelled", "see the error that came before"));
+        }
+        let items = self.items_of(extent);
+        at.items.set((items.start, items.end));
+        at.nth.set(0);
+        Ok(self.kernel.fold(self.source.read(run.parcel, items)?, at))
+    }
+
+    /// Keeps a partial, combined with its buddies as far as they are here. Combining happens outside of the lock.
+    fn keep(&self, extent: Extent, value: Option<K::Partial>) -> Result<(), Error> {
+        let mut next = (extent, value);
+        loop {
+            let inserted = self.lock().insert(next.0, next.1);
+            let Inserted::Merge { parent, left, right } = inserted else { return Ok(()) };
+            next = (parent, self.combine(left, right, self.items_of(parent))?);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Segments<Option<K::Partial>>> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn grain(&self, batch: Extent) -> u64 {
+        let nanos = f64::from_bits(self.leaf_nanos.load(Ordering::Relaxed));
+        if self.threads == 1 {
+            return batch.len;
+        }
+        if nanos <= 0.0 {
+            return 1;
+        }
+        let worth = (PIECE_NANOS / nanos).clamp(1.0, batch.len as f64) as u64;
+        // However cheap leaves were so far, every thread gets some of them.
+        floor_power_of_two(worth.min((batch.len / (4 * self.threads as u64)).max(1)))
+    }
+
+    fn unreadable(&self, error: SourceError) -> Error {
+        unreadable(self.call, self.place, error)
+    }
+
+    fn panicked(&self, role: Role, item: String, caught: Caught) -> Error {
+        let Caught { message, location, backtrace } = caught;
+        let (call, place) = (self.call.to_owned(), self.place.clone());
+        ErrorKind::Panicked { call, role, place, item, message, location, backtrace, attempts: 1 }.into()
+    }
+}
+
+/// A source's error, with the place where it happened.
+pub(crate) fn unreadable(call: &str, place: &Place, error: SourceError) -> Error {
+    let SourceError { problem, remedy } = error;
+    ErrorKind::Source { call: call.to_owned(), place: place.clone(), problem, remedy }.into()
+}
+
+impl<S: Source, K: Kernel<S>> Work for Computation<'_, S, K> {
+    fn pack(&self, batch: Extent) -> Result<Vec<u8>, Error> {
+        self.source.pack(self.items_of(batch)).map_err(|error| self.unreadable(error))
+    }
+
+    fn begin(&self, leaves: Leaves) {
+        if self.leaves.set(leaves).is_ok() {
+            *self.lock() = Segments::new(leaves.count());
+        }
+    }
+
+    fn compute(&self, batch: Extent, parcel: &[u8], cancelled: &AtomicBool) -> Result<f64, Error> {
+        let parcel = &self.source.unpack(self.items_of(batch), parcel).map_err(|error| self.unreadable(error))?;
+        let (failed, busy_nanos) = (AtomicBool::new(false), AtomicU64::new(0));
+        let run = Running { parcel, grain: self.grain(batch), cancelled, failed, busy_nanos };
+        let value = self.value(batch, &run)?;
+        let busy = run.busy_nanos.into_inner() as f64;
+        self.leaf_nanos.store((busy / batch.len as f64).max(1.0).to_bits(), Ordering::Relaxed);
+        self.keep(batch, value)?;
+        Ok(busy * 1e-9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds floating-point numbers of very different size: any other order of additions shows in the bits.
+    struct Sum;
+
+    impl Kernel<Range<u64>> for Sum {
+        type Partial = f64;
+        const RUNS: Runs = Runs::Leaf;
+
+        fn fold(&self, items: Range<u64>, _at: &At) -> Option<f64> {
+            items.map(|item| 1.0 / (item as f64 + 0.1)).reduce(|a, b| a + b)
+        }
+
+        fn combine(&self, left: f64, right: f64) -> f64 {
+            left + right
+        }
+    }
+
+    fn sum(items: u64, leaf: u64, threads: usize, longest: u64) -> u64 {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let place = Place { rank: 0, host: "here".into() };
+        let (source, leaves) = (0..items, Leaves::new(items, leaf));
+        let computation = Computation::new("sum", &place, Some(leaves), threads, &source, &Sum);
+        let mut at = 0;
+        while at < leaves.count() {
+            let batch = Extent::at_front(at, leaves.count(), longest);
+            pool.install(|| computation.compute(batch, &[], &AtomicBool::new(false))).unwrap();
+            at = batch.end();
+        }
+        computation.take_segments().complete().unwrap().unwrap().to_bits()
+    }
+
+    #[test]
+    fn a_sum_has_the_same_bits_for_any_batch_length_and_number_of_threads() {
+        let reference = sum(10_007, 4, 1, 1 << 20);
+        for threads in [1, 2, 5] {
+            for longest in [1, 3, 64, 1 << 20] {
+                assert_eq!(sum(10_007, 4, threads, longest), reference, "{threads} threads, batches of {longest}");
+            }
+        }
+    }
+}
