@@ -1,6 +1,17 @@
 //! Estimates pi by throwing points at a square and counting those inside the quarter circle.
 //!
-//! TODO-RUN
+//! ```text
+//! $ cargo run --release --example montecarlo_pi                # this machine's cores; with --no-default-features: no MPI
+//! pi = 3.1417104720 ± 0.0000519278
+//! ranks: 1, threads: 2, time: 3.02 s, samples/s: 3.32e8, parallel efficiency: 99 %
+//!
+//! $ cargo build --release --examples                           # needs an MPI
+//! $ mpirun -n 2 target/release/examples/montecarlo_pi          # the same line on any number of ranks
+//! pi = 3.1417104720 ± 0.0000519278
+//! ranks: 2, threads: 2, time: 2.86 s, samples/s: 3.49e8, parallel efficiency: 97 %
+//! ```
+//!
+//! The first line goes to standard output, the second to standard error. `--samples 10G --seed 7` for other points.
 
 use std::error::Error;
 use std::process::ExitCode;

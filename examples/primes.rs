@@ -1,6 +1,22 @@
 //! Tells which numbers of a file are prime: a list that rank 0 reads, and items of very different cost.
 //!
-//! TODO-RUN
+//! ```text
+//! $ cargo run --release --example primes -- --generate 1000 > numbers.txt    # with --no-default-features: no MPI
+//! $ cargo run --release --example primes -- numbers.txt | head -4
+//! 2081328747    composite
+//! 74578951    composite
+//! 29583389823189    composite
+//! 210495518659    prime
+//!
+//! $ cargo build --release --examples                                         # needs an MPI
+//! $ mpirun -n 2 target/release/examples/primes numbers.txt | head -4
+//! 2081328747    composite
+//! 74578951    composite
+//! 29583389823189    composite
+//! 210495518659    prime
+//! ```
+//!
+//! A report of the run goes to standard error: it shows how many batches each rank took.
 
 use std::error::Error;
 use std::fmt;

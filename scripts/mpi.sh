@@ -72,13 +72,15 @@ find_mpicc() { # openmpi, mpich or mpi (any)
 
 # Where bindgen looks by itself, or where pip has put it. A LIBCLANG_PATH of the caller's is believed.
 find_libclang() {
-    local folders pip
+    local folders folder pip
     [ -z "${LIBCLANG_PATH:-}" ] || return 0
     IFS=: read -ra folders <<<"$asked_library_path"
-    folders+=(/usr/lib* /usr/local/lib*)
     if have llvm-config; then folders+=("$(llvm-config --libdir)"); fi
-    [ -z "$(find "${folders[@]}" -maxdepth 3 -xtype f \( -name 'libclang.so*' -o -name 'libclang-[0-9]*.so*' \) \
-        -print -quit 2>/dev/null)" ] || return 0
+    folders+=('/usr/lib*' '/usr/lib*/*' '/usr/lib*/*/*' '/usr/local/lib*' '/usr/local/lib*/*' '/usr/local/llvm*/lib*')
+    for folder in "${folders[@]}"; do
+        # libclang.so.13, libclang-14.so.1, but not libclang-cpp.so
+        if compgen -G "$folder/libclang[.-][s0-9]*" >/dev/null; then return 0; fi
+    done
     for pip in "$PWD/target/libclang/clang" "$(python3 -c 'import clang; print(clang.__path__[0])' 2>/dev/null)"; do
         if [ -e "$pip/native/libclang.so" ]; then export LIBCLANG_PATH=$pip/native && return; fi
     done
@@ -105,12 +107,12 @@ missing_of() { # things...
 # Installs those of the things that are missing. Fails, and says what a person can do, when one is missing still.
 provide() { # things: cc, libclang, openmpi, mpich or mpi (any)
     local missing
-    read -ra missing <<<"$(missing_of "$@" | xargs)"
+    mapfile -t missing < <(missing_of "$@")
     [ ${#missing[@]} != 0 ] || return 0
     [ -z "$asked_mpicc" ] || [[ " ${missing[*]} " != *" mpi "* ]] ||
         die "MPICC=$asked_mpicc: it does not compile mpi.h, or there is no mpirun beside it"
     install_things "${missing[@]}" || true
-    read -ra missing <<<"$(missing_of "${missing[@]}" | xargs)"
+    mapfile -t missing < <(missing_of "${missing[@]}")
     [ ${#missing[@]} != 0 ] || return 0
     remedy "${missing[@]}"
     return 1
@@ -129,7 +131,7 @@ use_mpi() { # openmpi, mpich or mpi (any)
     LD_LIBRARY_PATH=$(library_path_of "$MPICC")
     find_libclang # once more, in this shell: it may set LIBCLANG_PATH
     # The compiler's own headers (stddef.h), for a libclang that comes without.
-    BINDGEN_EXTRA_CLANG_ARGS="-idirafter $(cc -print-file-name=include)"
+    BINDGEN_EXTRA_CLANG_ARGS=${BINDGEN_EXTRA_CLANG_ARGS:--idirafter $(cc -print-file-name=include)}
     export MPICC RANKFOLD_TEST_MPI RANKFOLD_TEST_MPIRUN CARGO_TARGET_DIR LD_LIBRARY_PATH BINDGEN_EXTRA_CLANG_ARGS
     mpirun=("$RANKFOLD_TEST_MPIRUN")
     [ "$RANKFOLD_TEST_MPI" = mpich ] || use_openmpi
@@ -159,5 +161,6 @@ library_path_of() { # mpicc
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
     provide cc libclang mpi
     use_mpi mpi
-    export -p | grep -E '^declare -x (MPICC|RANKFOLD_TEST_|CARGO_TARGET_DIR|LIBCLANG_PATH|LD_LIBRARY_PATH|BINDGEN_|OMPI_ALLOW|PRTE_ALLOW)'
+    set_here='MPICC|RANKFOLD_TEST_|CARGO_TARGET_DIR|LIBCLANG_PATH|LD_LIBRARY_PATH|BINDGEN_|OMPI_ALLOW|PRTE_ALLOW'
+    export -p | grep -E "^declare -x ($set_here)"
 fi

@@ -38,7 +38,7 @@ documentation() { # name, cargo flags...
     RUSTDOCFLAGS="-D warnings" cargo doc --document-private-items --no-deps "$@"
 }
 
-# The MPI tests launch the examples, and cargo test alone would build them too late for nextest.
+# The MPI tests launch the examples as they are, which have to be built whichever targets a test run selects.
 tests() { # name, cargo flags...
     local name=$1 && shift
     step "$name: tests"

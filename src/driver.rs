@@ -117,7 +117,7 @@ impl Driver<'_, '_> {
                 self.on_computed(computed);
             }
             self.look_for_leavers()?;
-            self.tick()?;
+            self.tick();
             match self.act()? {
                 Some(Ending::Finished) => return Ok(self.driven),
                 Some(Ending::Failed(error)) => return Err(error),
@@ -223,15 +223,14 @@ impl Driver<'_, '_> {
         Ok(())
     }
 
-    fn tick(&mut self) -> Result<(), Error> {
+    fn tick(&mut self) {
         let now = self.time_of(Instant::now());
-        let Some(scheduler) = &mut self.plan.scheduler else { return Ok(()) };
+        let Some(scheduler) = &mut self.plan.scheduler else { return };
         if scheduler.next_deadline().is_some_and(|deadline| now >= deadline) {
             scheduler.handle(now, scheduler::Event::Tick);
         }
         let done = self.plan.leaves.items_of(Extent { start: 0, len: scheduler.done() }).end;
         self.rank.progress.update(done, || scheduler.missing().collect());
-        Ok(())
     }
 
     /// Carries out what the cores want, until they want nothing more.

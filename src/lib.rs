@@ -8,10 +8,10 @@
 //!
 //! fn main() -> rankfold::Result<()> {
 //!     let world = rankfold::init()?; // under mpirun: MPI; otherwise: this machine's cores
-//!     let (blocks, samples) = (1000, 1000);
+//!     let (blocks, samples) = (1000u64, 1000);
 //!     let inside = world.map_reduce(
 //!         0..blocks,
-//!         |block: u64| {
+//!         |block| {
 //!             let mut rng = rankfold::rng(42, block);
 //!             (0..samples).filter(|_| rng.random::<f64>().hypot(rng.random()) < 1.0).count() as u64
 //!         },

@@ -363,7 +363,8 @@ impl World {
     ///
     /// ```
     /// # let world = rankfold::init()?;
-    /// assert_eq!(world.map_reduce(1..=0u64.max(0), |i| i, |a, b| a + b).is_err(), true);
+    /// let sum = world.map_reduce(1..=100u64, |i| i * i, |a, b| a + b)?;
+    /// assert_eq!(sum, 338_350);
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn map_reduce<S, T, M, C>(&self, source: S, mapper: M, combiner: C) -> Result<T>
@@ -482,7 +483,7 @@ impl Drop for World {
 /// What each rank of a process would say of itself: the same, so that they share its cores.
 fn in_one_process(ranks: usize) -> Result<Vec<Introduction>> {
     let mut introduction = Introduction::of_this_process()?;
-    introduction.launcher_cpus = introduction.cpus.clone();
+    introduction.launcher_cpus.clone_from(&introduction.cpus);
     Ok(vec![introduction; ranks])
 }
 

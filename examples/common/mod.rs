@@ -16,7 +16,8 @@ pub fn arguments<A: clap::Parser>(world: &World) -> Result<Option<A>, Box<dyn Er
         }
         Err(answer) => {
             if world.is_root() {
-                answer.print()?;
+                // Not `answer.print()`, which takes the pseudo-terminal that mpirun gives a rank for one that shows colours.
+                print(|out| write!(out, "{answer}"))?;
             }
             Ok(None)
         }

@@ -396,3 +396,6 @@ impl Scheduler {
         entry.queue.map(|key| self.queues.insert((key, worker)));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[expect(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "the shape of a combiner")]
     fn join(_: Extent, left: String, right: String) -> Result<String, ()> {
         Ok(format!("({left}{right})"))
     }

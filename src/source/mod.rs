@@ -58,6 +58,7 @@ pub use root::{FromRoot, from_root};
 /// # Ok(())
 /// # }
 /// ```
+#[expect(clippy::len_without_is_empty, reason = "a length that cannot be had is an error, not empty")]
 pub trait Source: Sync {
     /// What the mapper is given.
     type Item;
@@ -69,7 +70,11 @@ pub trait Source: Sync {
     /// A word for the kind of source, the same on every rank.
     fn kind(&self) -> &'static str;
 
-    /// The number of indices. Asked once at the start of a call; an error here ends the call on every rank.
+    /// The number of indices. Asked once at the start of a call.
+    ///
+    /// # Errors
+    ///
+    /// The input cannot be had: this ends the call on every rank.
     fn len(&self) -> Result<u64, SourceError>;
 
     /// Whether rank 0 alone knows the items. Then `len` of the other ranks is not asked.
@@ -88,14 +93,27 @@ pub trait Source: Sync {
     }
 
     /// On rank 0: the items of `range` as bytes, to go with their batch. Empty where nothing travels.
+    ///
+    /// # Errors
+    ///
+    /// The items cannot be encoded: this ends the call.
     fn pack(&self, _range: Range<u64>) -> Result<Vec<u8>, SourceError> {
         Ok(Vec::new())
     }
 
     /// On the rank that works on the batch: what `pack` made, decoded. `bytes` is empty on rank 0 itself.
+    ///
+    /// # Errors
+    ///
+    /// The bytes make no sense: the batch fails, and may be tried again.
     fn unpack(&self, range: Range<u64>, bytes: &[u8]) -> Result<Self::Parcel, SourceError>;
 
-    /// The items of `range`, in order. `parcel` covers at least this range.
+    /// The items of `range`, in order. `parcel` covers at least this range, which is not
+    /// empty.
+    ///
+    /// # Errors
+    ///
+    /// The items cannot be read: the batch fails, and may be tried again.
     fn read(&self, parcel: &Self::Parcel, range: Range<u64>) -> Result<Self::Batch, SourceError>;
 
     /// Names the `nth` item that `read(range)` gives, for an error message.

@@ -1,6 +1,8 @@
 //! Integer ranges as sources: an item is its own index, nothing travels, `N = 10^18` costs nothing.
 
-use std::ops::Range;
+#![allow(clippy::cast_lossless, reason = "the macro's casts are lossless for some of its types only")]
+
+use std::ops::{Range, RangeInclusive};
 
 use super::{Source, SourceError};
 
@@ -40,6 +42,43 @@ macro_rules! range_source {
                 format!("item {}", self.start as i128 + i128::from(range.start) + i128::from(nth))
             }
         }
+
+        impl Source for RangeInclusive<$integer> {
+            type Item = $integer;
+            type Batch = RangeInclusive<$integer>;
+            type Parcel = ();
+
+            fn kind(&self) -> &'static str {
+                concat!("inclusive range of ", stringify!($integer))
+            }
+
+            fn len(&self) -> Result<u64, SourceError> {
+                if self.is_empty() {
+                    return Ok(0);
+                }
+                u64::try_from(*self.end() as i128 - *self.start() as i128 + 1).map_err(|_| {
+                    SourceError::new(format!("the range {self:?} has 2^64 items"), "leave one of them out")
+                })
+            }
+
+            fn fingerprint(&self) -> u64 {
+                *self.start() as u64
+            }
+
+            fn unpack(&self, _range: Range<u64>, _bytes: &[u8]) -> Result<(), SourceError> {
+                Ok(())
+            }
+
+            fn read(&self, _parcel: &(), range: Range<u64>) -> Result<Self::Batch, SourceError> {
+                let at = |index: u64| (*self.start() as i128 + i128::from(index)) as $integer;
+                // The library never asks for an empty range, so the last item exists.
+                Ok(at(range.start)..=at(range.end - 1))
+            }
+
+            fn describe(&self, range: Range<u64>, nth: u64) -> String {
+                format!("item {}", *self.start() as i128 + i128::from(range.start) + i128::from(nth))
+            }
+        }
     )*};
 }
 
@@ -55,6 +94,14 @@ mod tests {
         assert_eq!(range.len(), Ok(10));
         assert_eq!(range.read(&(), 3..6), Ok(-2..1));
         assert_eq!(range.describe(0..10, 1), "item -4");
+    }
+
+    #[test]
+    fn an_inclusive_range_has_its_last_item() {
+        assert_eq!(Source::len(&(1u32..=10)), Ok(10));
+        assert_eq!((1u32..=10).read(&(), 8..10), Ok(9..=10));
+        assert_eq!(Source::len(&(i64::MIN..=i64::MAX - 1)), Ok(u64::MAX));
+        assert!(Source::len(&(0..=u64::MAX)).is_err());
     }
 
     #[test]

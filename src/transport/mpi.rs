@@ -12,7 +12,7 @@
 mod environment;
 mod outbox;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub(crate) struct Mpi {
     outbox: Outbox,
     receiving: VecDeque<Receiving>,
     /// Split messages, by their sender: one at a time, since a pair's messages keep their order.
-    assembling: HashMap<usize, Assembly>,
+    assembling: BTreeMap<usize, Assembly>,
     collective: Option<Running>,
     piece: usize,
 }
@@ -132,7 +132,7 @@ impl Mpi {
             owns_mpi,
             outbox: Outbox::new(duplicate, size as usize),
             receiving: VecDeque::new(),
-            assembling: HashMap::new(),
+            assembling: BTreeMap::new(),
             collective: None,
             piece,
         })

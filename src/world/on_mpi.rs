@@ -97,7 +97,7 @@ fn introduction(bytes: &[u8]) -> Result<Introduction> {
     wire::decode(&bytes).map_err(unreadable)
 }
 
-fn unreadable(message: String) -> Error {
+fn unreadable(message: impl std::fmt::Display) -> Error {
     Error::launch(format!("the ranks cannot read each other: {message}"), "start the same build on every rank")
 }
 

@@ -1,3 +1,5 @@
+//! Cuts of files at any byte, against the lines that `str::lines` gives.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
