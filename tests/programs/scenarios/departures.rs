@@ -42,6 +42,6 @@ fn depart(world: &World, leaver: usize, leave: fn(&World) -> Outcome) -> Outcome
 
 /// An error of Rankfold that is this rank's alone.
 fn other_failure() -> Box<dyn std::error::Error> {
-    let alone = rankfold::World::local(1).and_then(|world| world.over(0..0u64).named("alone").map_reduce(|i| i, add));
+    let alone = World::local(1).and_then(|world| world.over(0..0u64).named("alone").map_reduce(|i| i, add));
     alone.unwrap_err().into()
 }
