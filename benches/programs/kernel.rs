@@ -1,8 +1,5 @@
 //! The work of one block of a Monte Carlo run: one source for the program by hand and the one with Rankfold.
 
-// Each program that shares this file uses some of it.
-#![allow(dead_code)]
-
 use rand::Rng;
 use rand::rand_core::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -14,15 +11,15 @@ const RAMP_LEAST: u64 = 1 << 12;
 const STEEPNESS: f64 = 100.0;
 
 /// How the cost of a block depends on its position.
-#[derive(Clone, Copy)]
-pub enum Shape {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape {
     Uniform,
     /// Grows exponentially, a hundredfold from the first block to the last.
     Ramp,
 }
 
 impl Shape {
-    pub fn from_argument(argument: &str) -> Self {
+    pub(crate) fn from_argument(argument: &str) -> Self {
         match argument {
             "uniform" => Shape::Uniform,
             "ramp" => Shape::Ramp,
@@ -31,20 +28,20 @@ impl Shape {
     }
 
     /// The points of one of `blocks` blocks.
-    pub fn points(self, block: u64, blocks: u64) -> u64 {
+    pub(crate) fn points(self, block: u64, blocks: u64) -> u64 {
         match self {
             Shape::Uniform => POINTS,
             Shape::Ramp => (RAMP_LEAST as f64 * STEEPNESS.powf(block as f64 / blocks as f64)) as u64,
         }
     }
 
-    pub fn all_points(self, blocks: u64) -> u64 {
+    pub(crate) fn all_points(self, blocks: u64) -> u64 {
         (0..blocks).map(|block| self.points(block, blocks)).sum()
     }
 }
 
 /// How many points of a block fall inside the quarter circle. Each block has a random stream of its own.
-pub fn count_inside(block: u64, points: u64) -> u64 {
+pub(crate) fn count_inside(block: u64, points: u64) -> u64 {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     rng.set_stream(block);
     let mut inside = 0;
