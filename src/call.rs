@@ -38,7 +38,7 @@ pub(crate) struct Outcome<T> {
 ///
 /// # Errors
 ///
-/// The same error on every rank; rank 0 is the one to report it.
+/// The same error on every rank, for rank 0 to report; or a failure of this rank alone, for this rank to report.
 pub(crate) fn make<S, K>(rank: &mut Rank, spec: &Spec, source: &S, kernel: &K) -> Result<Outcome<K::Partial>>
 where
     S: Source,
@@ -64,11 +64,10 @@ where
     }
     let number = rank.rank();
     let plan = Plan { call, signature, leaves, scheduler };
-    let driven = driver::drive(rank, plan, &computation).map_err(|error| error.on_rank(number))?;
+    let driven = driver::drive(rank, plan, &computation)?;
 
     let report = own_report(rank, &driven);
-    let reduced = reduce(rank, &computation, report, spec.to_all);
-    let (value, mut ranks) = reduced.map_err(|error| error.on_rank(number))?;
+    let (value, mut ranks) = reduce(rank, &computation, report, spec.to_all)?;
     let report = (number == 0).then(|| {
         ranks.sort_by_key(|report| report.place.rank);
         let batch_lengths = driven.lengths.pairs();

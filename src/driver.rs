@@ -120,7 +120,7 @@ impl Driver<'_, '_> {
             self.tick();
             match self.act()? {
                 Some(Ending::Finished) => return Ok(self.driven),
-                Some(Ending::Failed(error)) => return Err(error),
+                Some(Ending::Failed(error)) => return Err(error.on_rank(self.rank.rank())),
                 None if idle && self.own.is_empty() => self.wait(),
                 None => self.waiter.reset(),
             }

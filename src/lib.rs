@@ -20,7 +20,7 @@
 //!     if world.is_root() {
 //!         println!("pi = {}", 4.0 * inside as f64 / (blocks * samples) as f64);
 //!     }
-//! #   assert_eq!(inside, 785_450);
+//! #   assert_eq!(inside, 785_548);
 //!     Ok(())
 //! }
 //! ```

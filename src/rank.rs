@@ -29,7 +29,7 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     pub traffic: Traffic,
     pub progress: Progress,
     /// The transport has failed: nobody can be waited for any more.
-    pub broken: bool,
+    pub broken: Option<Error>,
     /// Last, so that a rank of any transport can be used as a rank of some transport.
     pub transport: T,
 }
@@ -63,7 +63,7 @@ impl<T: Transport> Rank<T> {
             partials: Vec::new(),
             traffic: Traffic::default(),
             progress,
-            broken: false,
+            broken: None,
             transport,
         })
     }
@@ -144,9 +144,10 @@ impl Rank {
 
     /// The transport does not work any more.
     fn failed(&mut self, failure: Failure) -> Error {
-        self.broken = true;
         let Failure { function, message } = failure;
-        ErrorKind::Mpi { function, place: self.place.clone(), message }.into()
+        let error = Error::from(ErrorKind::Mpi { function, place: self.place.clone(), message });
+        self.broken.get_or_insert_with(|| error.clone());
+        error
     }
 
     pub fn internal(&self, call: &str, message: String) -> Error {

@@ -24,6 +24,7 @@ use crate::source::Source;
 use crate::transport::threads::Threads;
 use crate::transport::{threads, wait};
 use crate::wire::Message;
+use crate::worker::caught;
 use crate::worker::compute::Kernel;
 
 /// After a failed call the other ranks leave a moment after rank 0, so that its message is out before a launcher that
@@ -441,6 +442,9 @@ impl World {
 
     fn new(rank: Box<Rank>, followers: Vec<Rank<Threads>>) -> Self {
         wait::sharpen_timer();
+        if rank.size() > 1 && followers.is_empty() {
+            caught::name_panics_of(&rank.place);
+        }
         Self {
             place: rank.place.clone(),
             threads: Arc::clone(&rank.threads),
@@ -461,7 +465,11 @@ impl fmt::Debug for World {
 impl Drop for World {
     fn drop(&mut self) {
         let Inner { rank, followers, failed, .. } = self.inner.get_mut();
-        if std::thread::panicking() || rank.broken {
+        if let Some(error) = &rank.broken {
+            // Said here, since `main` has no chance to once the other ranks are told.
+            eprintln!("rankfold: error: {error}");
+        }
+        if std::thread::panicking() || rank.broken.is_some() {
             rank.transport.abandon();
             return;
         }

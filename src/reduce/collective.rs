@@ -186,7 +186,8 @@ impl Merging<'_> {
             return Ok(value?.map_or(Value::Empty, Value::Here));
         }
         let bytes = rank.collective(Collective::Broadcast(Vec::new()))?.swap_remove(0);
-        match self.decode::<Result<Value<ByteBuf>, Error>>(&bytes)?? {
+        let outcome: Result<Value<ByteBuf>, Error> = self.decode(&bytes)?;
+        match outcome.map_err(|error| error.on_rank(rank.rank()))? {
             Value::Here(bytes) => self.decode(&bytes).map(Value::Here),
             Value::OnRoot => Ok(Value::OnRoot),
             Value::Empty => Ok(Value::Empty),

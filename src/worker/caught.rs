@@ -8,6 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 
+use crate::error::Place;
+
 /// What a panic said, and where.
 #[derive(Debug)]
 pub(crate) struct Caught {
@@ -17,6 +19,8 @@ pub(crate) struct Caught {
 }
 
 thread_local! {
+    /// The rank whose panics this thread's are.
+    static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) };
     /// How many `catch` are on this thread's stack: one inside another when rayon steals work.
     static CATCHING: Cell<u32> = const { Cell::new(0) };
     static LAST: RefCell<Option<Caught>> = const { RefCell::new(None) };
@@ -39,12 +43,21 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Caught> {
     })
 }
 
+/// Panics of this thread that nobody catches are introduced with the rank.
+pub(crate) fn name_panics_of(place: &Place) {
+    install_hook();
+    PLACE.set(Some(place.clone()));
+}
+
 fn install_hook() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let outer = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if CATCHING.get() == 0 {
+                PLACE.with_borrow(|place| {
+                    place.iter().for_each(|place| eprintln!("rankfold: {place} panics:"));
+                });
                 outer(info);
             } else {
                 LAST.set(Some(describe(info)));
