@@ -19,7 +19,6 @@
 //! A report of the run goes to standard error: it shows how many batches each rank took.
 
 use std::error::Error;
-use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -29,29 +28,11 @@ use clap::Parser;
 use rankfold::World;
 use rankfold::data;
 use rankfold::rand::Rng;
-use serde::{Deserialize, Serialize};
 
 mod common;
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-enum Verdict {
-    Prime,
-    Composite,
-    /// 0 and 1.
-    Neither,
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Verdict::Prime => "prime",
-            Verdict::Composite => "composite",
-            Verdict::Neither => "neither",
-        })
-    }
-}
-
-/// Print for each number of a file whether it is prime, as `number<TAB>prime|composite`, in the order of the file.
+/// Print for each number of a file whether it is prime, as `number<TAB>prime|composite`, in the order of the file;
+/// 0 and 1, which are neither, are called composite.
 #[derive(Parser)]
 struct Args {
     /// Whole numbers below 2^64, one per line; blank lines and what follows a # are skipped
@@ -76,9 +57,12 @@ fn run(world: &World) -> Result<(), Box<dyn Error>> {
     // The other ranks need not see the file: the numbers come to them with the work. An error here ends all ranks.
     let numbers = if world.is_root() { read_numbers(&file)? } else { Vec::new() };
     let over = world.over(data::from_root(numbers)).named("primes").on_root();
-    let Some(verdicts) = over.map(|number| (number, verdict(number)))? else { return Ok(()) };
+    let Some(verdicts) = over.map(|number| (number, is_prime(number)))? else { return Ok(()) };
 
-    common::print(|out| verdicts.iter().try_for_each(|(number, verdict)| writeln!(out, "{number}\t{verdict}")))?;
+    common::print(|out| {
+        let word = |is_prime| if is_prime { "prime" } else { "composite" };
+        verdicts.iter().try_for_each(|(number, is_prime)| writeln!(out, "{number}\t{}", word(*is_prime)))
+    })?;
     if let Some(report) = world.report() {
         eprintln!("{report}");
     }
@@ -87,33 +71,30 @@ fn run(world: &World) -> Result<(), Box<dyn Error>> {
 
 /// By trial division up to the square root, on purpose: a large prime costs a million times what an even number costs,
 /// and nobody can tell beforehand which is which. This is the input that equal shares per rank would serve badly.
-fn verdict(number: u64) -> Verdict {
-    if number < 2 {
-        return Verdict::Neither;
-    }
-    if number.is_multiple_of(2) || number.is_multiple_of(3) {
-        return if number <= 3 { Verdict::Prime } else { Verdict::Composite };
+fn is_prime(number: u64) -> bool {
+    if number < 2 || number.is_multiple_of(2) || number.is_multiple_of(3) {
+        return number == 2 || number == 3;
     }
     let mut divisor = 5;
     // `number / divisor < divisor` where `divisor * divisor > number` could overflow.
     while number / divisor >= divisor {
         if number.is_multiple_of(divisor) || number.is_multiple_of(divisor + 2) {
-            return Verdict::Composite;
+            return false;
         }
         divisor += 6;
     }
-    Verdict::Prime
+    true
 }
 
 fn read_numbers(path: &Path) -> Result<Vec<u64>, Box<dyn Error>> {
     let file = File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
     let mut numbers = Vec::new();
     for (line, text) in (1..).zip(BufReader::new(file).lines()) {
-        let place = format!("{}:{line}", path.display());
-        let text = text.map_err(|error| format!("{place}: cannot be read: {error}"))?;
+        let place = || format!("{}:{line}", path.display());
+        let text = text.map_err(|error| format!("{}: cannot be read: {error}", place()))?;
         let text = text.split('#').next().unwrap_or_default().trim();
         if !text.is_empty() {
-            let number = text.parse().map_err(|_| format!("{place}: `{text}` is not a whole number below 2^64"))?;
+            let number = text.parse().map_err(|_| format!("{}: `{text}` is not a whole number below 2^64", place()))?;
             numbers.push(number);
         }
     }

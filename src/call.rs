@@ -60,7 +60,7 @@ where
     let config = Config { leaves: leaves.count(), retries: spec.retries, whole_batches: K::RUNS == Runs::Batch };
     let scheduler = (rank.rank() == 0).then(|| Scheduler::new(config, &rank.threads));
     if rank.rank() == 0 {
-        rank.progress.begin(call, leaves.items);
+        rank.progress.begin(call, leaves.items, source.unit());
     }
     let number = rank.rank();
     let plan = Plan { call, signature, leaves, scheduler };
@@ -73,6 +73,7 @@ where
         let batch_lengths = driven.lengths.pairs();
         Report {
             call: call.into(),
+            unit: source.unit(),
             items: leaves.items,
             leaf: leaves.leaf,
             wall: begun.elapsed(),

@@ -66,32 +66,35 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-// In the order of the flow: a call is described, its input counted, its batches scheduled, computed and reduced.
-mod call;
-mod driver;
-mod error;
-mod extent;
+// In the order of the flow: a program starts, a call is described, its input counted, its batches scheduled, computed
+// and reduced; then what all of that stands on.
+mod program;
+mod world;
 mod job;
 mod kernel;
-mod launch;
-mod master;
-mod random;
-mod rank;
-mod reduce;
-mod report;
+mod call;
 mod source;
-mod time;
-mod transport;
-mod wire;
+mod random;
+mod extent;
+mod master;
 mod worker;
-mod world;
+mod reduce;
+mod driver;
+mod rank;
+mod wire;
+mod transport;
+mod time;
+mod launch;
+mod report;
+mod error;
 
 pub use error::{Error, ErrorKind, Place, Result, Role};
 pub use job::{OnRoot, Over};
+pub use program::{init, spmd, threads};
 pub use random::{ItemRng, rng};
 pub use report::{RankReport, Report};
 pub use source::{Source, SourceError};
-pub use world::{World, init, spmd, threads};
+pub use world::World;
 
 /// The random number traits and distributions that [`rng`] works with.
 pub use rand;

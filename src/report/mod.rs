@@ -35,7 +35,9 @@ use crate::error::Place;
 pub struct Report {
     /// The call, by the name given with `named`.
     pub call: String,
-    /// The length of the input, in the units of its source.
+    /// What the input is counted in: "items", or "bytes" of lines.
+    pub unit: &'static str,
+    /// The length of the input, in that unit.
     pub items: u64,
     /// The length of a leaf, in the same units.
     pub leaf: u64,
@@ -166,8 +168,8 @@ impl fmt::Display for Report {
         let per_cent = 100.0 * self.efficiency();
         writeln!(
             f,
-            "{}: {} items in {:.3?} on {threads} threads, {per_cent:.1} % busy",
-            self.call, self.items, self.wall
+            "{}: {} {} in {:.3?} on {threads} threads, {per_cent:.1} % busy",
+            self.call, self.items, self.unit, self.wall
         )?;
         let messages: u64 = self.ranks.iter().map(|rank| rank.messages).sum();
         let bytes: u64 = self.ranks.iter().map(|rank| rank.bytes).sum();
@@ -175,7 +177,9 @@ impl fmt::Display for Report {
         writeln!(f, "  {batches} batches, {messages} messages, {bytes} bytes, {overhead:.1?} overhead a batch")?;
         let lengths: Vec<String> =
             self.batch_lengths.iter().map(|(len, count)| format!("{count} × {}", len * self.leaf)).collect();
-        writeln!(f, "  batches × items: {}", lengths.join(", "))?;
+        if !lengths.is_empty() {
+            writeln!(f, "  batches × {}: {}", self.unit, lengths.join(", "))?;
+        }
         let mut rows: Vec<&RankReport> = self.ranks.iter().collect();
         let hidden = rows.len().saturating_sub(ROWS);
         if hidden > 0 {

@@ -33,6 +33,7 @@ enum Mode {
 struct Current {
     call: String,
     items: u64,
+    unit: &'static str,
     begun: Instant,
     bar: Option<ProgressBar>,
     next: Instant,
@@ -63,12 +64,12 @@ impl Progress {
         Ok(Self { mode, current: None })
     }
 
-    pub fn begin(&mut self, call: &str, items: u64) {
+    pub fn begin(&mut self, call: &str, items: u64, unit: &'static str) {
         let begun = Instant::now();
         if self.mode != Mode::Off {
             let first = if self.mode == Mode::Lines { LINE_FIRST } else { QUIET };
             let (call, next) = (call.to_owned(), begun + first);
-            self.current = Some(Current { call, items, begun, bar: None, next, waiting_said: false });
+            self.current = Some(Current { call, items, unit, begun, bar: None, next, waiting_said: false });
         }
     }
 
@@ -81,14 +82,19 @@ impl Progress {
         }
         if let Mode::Bar { relayed } = mode {
             current.next = now + REDRAW;
-            let bar = current.bar.get_or_insert_with(|| new_bar(&current.call, current.items, relayed, current.begun));
+            let bar = current.bar.take().unwrap_or_else(|| new_bar(current, relayed));
             bar.set_position(done);
+            current.bar = Some(bar);
         } else {
             let elapsed = now - current.begun;
             // A run of minutes gets a line every few seconds, one of days every few hours.
             current.next = now + LINE_FIRST.max(elapsed / 8);
             if done < current.items {
-                eprintln!("rankfold: {}: {}", current.call, Line { done, items: current.items, elapsed });
+                eprintln!(
+                    "rankfold: {}: {}",
+                    current.call,
+                    Line { done, items: current.items, unit: current.unit, elapsed }
+                );
             }
         }
         if done == current.items && now - current.begun > LINE_FIRST && !current.waiting_said {
@@ -112,6 +118,7 @@ impl Progress {
 struct Line {
     done: u64,
     items: u64,
+    unit: &'static str,
     elapsed: Duration,
 }
 
@@ -119,23 +126,24 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = self.done as f64 / self.items.max(1) as f64;
         let seconds = self.elapsed.as_secs_f64();
-        write!(f, "{:.1} % of {} items in {seconds:.0} s", 100.0 * part, self.items)?;
+        write!(f, "{:.1} % of {} {} in {seconds:.0} s", 100.0 * part, self.items, self.unit)?;
         if self.done > 0 { write!(f, ", {:.0} s to go", seconds * (1.0 - part) / part) } else { Ok(()) }
     }
 }
 
-fn new_bar(call: &str, items: u64, relayed: bool, begun: Instant) -> ProgressBar {
+fn new_bar(current: &Current, relayed: bool) -> ProgressBar {
     let target = if relayed {
         ProgressDrawTarget::term_like_with_hz(Box::new(RelayedTerminal), 10)
     } else {
         ProgressDrawTarget::stderr()
     };
-    let style = ProgressStyle::with_template("{prefix} {bar:30} {percent:>3} % of {len} items, {elapsed}, {eta} to go")
-        .expect("a template with known keys");
-    ProgressBar::with_draw_target(Some(items), target)
+    let template =
+        format!("{{prefix}} {{bar:30}} {{percent:>3}} % of {{len}} {}, {{elapsed}}, {{eta}} to go", current.unit);
+    let style = ProgressStyle::with_template(&template).expect("a template with known keys");
+    ProgressBar::with_draw_target(Some(current.items), target)
         .with_style(style)
-        .with_prefix(call.to_owned())
-        .with_elapsed(begun.elapsed())
+        .with_prefix(current.call.clone())
+        .with_elapsed(current.begun.elapsed())
 }
 
 /// A terminal that the launcher passes our standard error on to: no terminal of our own to ask, but it obeys the codes.
@@ -214,9 +222,9 @@ mod tests {
 
     #[test]
     fn a_line_tells_part_time_and_what_is_left() {
-        let line = Line { done: 250, items: 1000, elapsed: Duration::from_secs(10) };
+        let line = Line { done: 250, items: 1000, unit: "items", elapsed: Duration::from_secs(10) };
         assert_eq!(line.to_string(), "25.0 % of 1000 items in 10 s, 30 s to go");
-        let line = Line { done: 0, items: 1000, elapsed: Duration::from_secs(10) };
+        let line = Line { done: 0, items: 1000, unit: "items", elapsed: Duration::from_secs(10) };
         assert_eq!(line.to_string(), "0.0 % of 1000 items in 10 s");
     }
 }

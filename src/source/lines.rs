@@ -242,6 +242,10 @@ impl Source for Lines {
         "lines of text files"
     }
 
+    fn unit(&self) -> &'static str {
+        "bytes"
+    }
+
     fn len(&self) -> Result<u64, SourceError> {
         Ok(self.ends()?.last().copied().unwrap_or(0))
     }

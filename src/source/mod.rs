@@ -70,6 +70,11 @@ pub trait Source: Sync {
     /// A word for the kind of source, the same on every rank.
     fn kind(&self) -> &'static str;
 
+    /// What an index counts, in the plural, for progress and reports.
+    fn unit(&self) -> &'static str {
+        "items"
+    }
+
     /// The number of indices. Asked once at the start of a call.
     ///
     /// # Errors

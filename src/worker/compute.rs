@@ -91,6 +91,16 @@ struct Running<'b, P> {
     busy_nanos: AtomicU64,
 }
 
+impl<P> Running<'_, P> {
+    /// Runs something of the user's, with the clock running.
+    fn timed<R>(&self, f: impl FnOnce() -> R) -> R {
+        let start = Instant::now();
+        let result = f();
+        self.busy_nanos.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        result
+    }
+}
+
 impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
     pub fn new(
         call: &'c str,
@@ -143,15 +153,13 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
         }
         let [left, right] = extent.halves();
         let (left, right) = rayon::join(|| self.value(left, run), || self.value(right, run));
-        self.combine(left?, right?, self.items_of(extent))
+        run.timed(|| self.combine(left?, right?, self.items_of(extent)))
     }
 
     /// The value of an extent on this thread alone, with the clock running.
     fn piece(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Option<K::Partial>, Error> {
         let at = At { nth: Cell::new(0), role: Cell::new(Role::Mapper), items: Cell::new((0, 0)) };
-        let start = Instant::now();
-        let value = catch(|| self.folded(extent, run, &at));
-        run.busy_nanos.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        let value = run.timed(|| catch(|| self.folded(extent, run, &at)));
         let result = match value {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => Err(self.unreadable(error)),
@@ -197,12 +205,12 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
     }
 
     /// Keeps a partial, combined with its buddies as far as they are here. Combining happens outside of the lock.
-    fn keep(&self, extent: Extent, value: Option<K::Partial>) -> Result<(), Error> {
+    fn keep(&self, extent: Extent, value: Option<K::Partial>, run: &Running<'_, S::Parcel>) -> Result<(), Error> {
         let mut next = (extent, value);
         loop {
             let inserted = self.lock().insert(next.0, next.1);
             let Inserted::Merge { parent, left, right } = inserted else { return Ok(()) };
-            next = (parent, self.combine(left, right, self.items_of(parent))?);
+            next = (parent, run.timed(|| self.combine(left, right, self.items_of(parent)))?);
         }
     }
 
@@ -256,10 +264,10 @@ impl<S: Source, K: Kernel<S>> Work for Computation<'_, S, K> {
         let (failed, busy_nanos) = (AtomicBool::new(false), AtomicU64::new(0));
         let run = Running { parcel, grain: self.grain(batch), cancelled, failed, busy_nanos };
         let value = self.value(batch, &run)?;
-        let busy = run.busy_nanos.into_inner() as f64;
-        self.leaf_nanos.store((busy / batch.len as f64).max(1.0).to_bits(), Ordering::Relaxed);
-        self.keep(batch, value)?;
-        Ok(busy * 1e-9)
+        let leaf_nanos = run.busy_nanos.load(Ordering::Relaxed) as f64 / batch.len as f64;
+        self.leaf_nanos.store(leaf_nanos.max(1.0).to_bits(), Ordering::Relaxed);
+        self.keep(batch, value, &run)?;
+        Ok(run.busy_nanos.into_inner() as f64 * 1e-9)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::wire;
 
 impl World {
     /// Starts MPI.
-    pub(super) fn on_mpi(launcher: &Launcher, verbosity: Verbosity) -> Result<Self> {
+    pub(crate) fn on_mpi(launcher: &Launcher, verbosity: Verbosity) -> Result<Self> {
         if transport::is_initialized() {
             return Err(Error::launch(
                 "MPI was initialised before rankfold::init was called",
@@ -25,7 +25,7 @@ impl World {
         Self::on_communicator(communicator, true, Some(launcher), verbosity)
     }
 
-    pub(super) fn on_communicator(
+    pub(crate) fn on_communicator(
         communicator: SimpleCommunicator,
         owns_mpi: bool,
         launcher: Option<&Launcher>,
@@ -35,7 +35,7 @@ impl World {
         let number = transport.rank();
         match Self::meet(&mut transport, launcher) {
             Ok(introductions) => {
-                let (places, threads) = super::roster(&introductions);
+                let (places, threads) = crate::program::roster(&introductions);
                 let progress = if number == 0 { Progress::from_environment()? } else { Progress::silent() };
                 if number == 0 {
                     announce(verbosity, &introductions, &threads, &transport::library_version());
@@ -48,7 +48,7 @@ impl World {
             Err(error) => {
                 let _ = transport.close();
                 if number > 0 {
-                    std::thread::sleep(super::ROOT_FIRST);
+                    std::thread::sleep(crate::program::ROOT_FIRST);
                 }
                 Err(error.on_rank(number))
             }
