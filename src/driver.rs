@@ -19,7 +19,7 @@ use crate::master::scheduler::{self, Scheduler};
 use crate::rank::Rank;
 use crate::report::Lengths;
 use crate::time::Time;
-use crate::transport::wait::Waiter;
+use crate::transport::wait::{Mood, Waiter, sharpen_timer};
 use crate::wire::{Message, Signature, ToMaster, ToWorker};
 use crate::worker::agent::{self, Agent, Span};
 use crate::worker::caught::catch;
@@ -51,6 +51,7 @@ pub(crate) struct Driven {
 ///
 /// The error that ended the call, the same on every rank.
 pub(crate) fn drive(rank: &mut Rank, plan: Plan<'_>, work: &dyn Work) -> Result<Driven, Error> {
+    sharpen_timer();
     let cancelled = AtomicBool::new(false);
     let pool = Arc::clone(&rank.pool);
     let result = pool.in_place_scope(|scope| {
@@ -351,9 +352,10 @@ impl Driver<'_, '_> {
     }
 
     fn wait(&mut self) {
-        let in_flight = self.rank.transport.is_sending();
+        let starving = Mood::without_work(&self.rank.transport);
+        let mood = if self.claims.is_empty() { starving } else { Mood::Busy };
         let mut late = None;
-        self.waiter.wait(in_flight, |sleep| late = self.computed.1.recv_timeout(sleep).ok());
+        self.waiter.wait(mood, |sleep| late = self.computed.1.recv_timeout(sleep).ok());
         if let Some(computed) = late {
             self.waiter.reset();
             self.on_computed(computed);

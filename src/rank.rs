@@ -7,7 +7,7 @@ use rayon::ThreadPool;
 
 use crate::error::{Error, ErrorKind, Place};
 use crate::report::Progress;
-use crate::transport::wait::Waiter;
+use crate::transport::wait::{Mood, Waiter};
 use crate::transport::{Channel, Collective, Failure, Incoming, Transport};
 use crate::wire::{self, Envelope, Message};
 
@@ -127,7 +127,7 @@ impl Rank {
             }
             match self.next_message()? {
                 Some((_, message)) => tracing::debug!("dropped {message:?} in the reduction"),
-                None => waiter.wait(self.transport.is_sending(), std::thread::sleep),
+                None => waiter.wait(Mood::without_work(&self.transport), std::thread::sleep),
             }
         }
     }

@@ -24,8 +24,8 @@ use crate::reduce::collective::Value;
 use crate::report::verbosity;
 use crate::report::{Progress, Report};
 use crate::source::Source;
+use crate::transport::threads;
 use crate::transport::threads::Threads;
-use crate::transport::{threads, wait};
 use crate::wire::Message;
 use crate::worker::caught;
 use crate::worker::compute::Kernel;
@@ -330,7 +330,6 @@ impl World {
     }
 
     pub(crate) fn new(rank: Box<Rank>, followers: Vec<Rank<Threads>>) -> Self {
-        wait::sharpen_timer();
         if rank.size() > 1 && followers.is_empty() {
             caught::name_panics_of(&rank.place);
         }

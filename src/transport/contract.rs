@@ -1,6 +1,6 @@
 //! What every transport must do, checked by ranks that all run `check`.
 
-use super::wait::Waiter;
+use super::wait::{Mood, Waiter};
 use super::{Channel, Collective, Incoming, Transport};
 
 /// Runs the whole contract on one rank; every rank of the transport must call it.
@@ -20,7 +20,7 @@ fn collective(transport: &mut dyn Transport, collective: Collective) -> Vec<Vec<
         if let Some(result) = transport.test().expect("test") {
             return result;
         }
-        waiter.wait(false, std::thread::sleep);
+        waiter.wait(Mood::Starving, std::thread::sleep);
     }
 }
 
@@ -30,7 +30,7 @@ fn receive(transport: &mut dyn Transport) -> Incoming {
         if let Some(incoming) = transport.receive().expect("receive") {
             return incoming;
         }
-        waiter.wait(transport.is_sending(), std::thread::sleep);
+        waiter.wait(Mood::without_work(transport), std::thread::sleep);
     }
 }
 

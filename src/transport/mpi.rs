@@ -22,6 +22,7 @@ use ::mpi::traits::AsRaw;
 
 pub(crate) use environment::{initialize, is_initialized, library_version};
 
+use super::wait::{Mood, Waiter};
 use super::{Channel, Collective, Failure, Incoming, Transport};
 use environment::check;
 use outbox::Outbox;
@@ -403,15 +404,15 @@ impl Transport for Mpi {
         }
         // Some libraries hang in MPI_Finalize on large sends that nobody has acknowledged, so everybody's sends leave
         // first. A rank that waits here goes on receiving, which is what lets the others' sends leave.
-        let mut waiter = super::wait::Waiter::default();
+        let mut waiter = Waiter::default();
         while !self.outbox.is_empty() {
             self.receive()?;
-            waiter.wait(self.is_sending(), std::thread::sleep);
+            waiter.wait(Mood::without_work(self), std::thread::sleep);
         }
         self.start(Collective::Barrier)?;
         while self.test()?.is_none() {
             self.receive()?;
-            waiter.wait(self.is_sending(), std::thread::sleep);
+            waiter.wait(Mood::without_work(self), std::thread::sleep);
         }
         self.receive()?;
         environment::release(&mut self.comm, self.owns_mpi)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::wait::Waiter;
+use super::wait::{Mood, Waiter};
 use super::{Channel, Collective, Failure, Incoming, Transport};
 
 /// One rank's end. Made together with the others' by [`ranks`].
@@ -119,7 +119,7 @@ impl Transport for Threads {
         self.start(Collective::Barrier)?;
         let mut waiter = Waiter::default();
         while self.test()?.is_none() {
-            waiter.wait(false, std::thread::sleep);
+            waiter.wait(Mood::Starving, std::thread::sleep);
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Waiting without burning a core, and without being late.
 //!
-//! A rank that has just been busy yields for some polls, which answers within microseconds. After that it sleeps for a
-//! fixed part of the time it has been idle. In contrast to a doubling back-off, two ranks that wait for each other
-//! cannot lock into the longest sleep: a sleep is never longer than an eighth of what was waited already.
+//! A rank that has nothing to compute yields for a moment, which answers within microseconds. After that, and at once
+//! where its cores have work, it sleeps for a fixed part of the time it has been idle. In contrast to a doubling
+//! back-off, two ranks that wait for each other cannot lock into the longest sleep: a sleep is never longer than an
+//! eighth of what was waited already.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,11 @@ use super::{Collective, Failure, Transport};
 
 /// Polls that yield before the first sleep.
 const YIELDS: u32 = 500;
+/// On a machine with more ranks than cores a yield can take long; no more of them after this time.
+const YIELDING_MOST: Duration = Duration::from_millis(1);
 const SLEEP_LEAST: Duration = Duration::from_micros(20);
+/// While a message is leaving, its transfer may need this rank's attention.
+const SLEEP_IN_FLIGHT: Duration = Duration::from_micros(50);
 /// 135 idle ranks that wake 33 times a second each take a few percent of a core together.
 const SLEEP_MOST: Duration = Duration::from_millis(30);
 
@@ -21,22 +26,40 @@ pub(crate) struct Waiter {
     idle_since: Option<Instant>,
 }
 
+/// What a rank waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// It has work, and time: whatever comes may wait for some microseconds.
+    Busy,
+    /// It has nothing to do until something comes.
+    Starving,
+    /// It has messages that are leaving.
+    Sending,
+}
+
+impl Mood {
+    /// The mood of a rank that has nothing to compute.
+    pub fn without_work(transport: &(impl Transport + ?Sized)) -> Self {
+        if transport.is_sending() { Self::Sending } else { Self::Starving }
+    }
+}
+
 impl Waiter {
     /// Something happened: the next waits are short again.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Nothing happened: yields, or calls `sleep` with the time to sleep for. While `in_flight`, messages on their way
-    /// need this rank's attention, so it only yields.
-    pub fn wait(&mut self, in_flight: bool, sleep: impl FnOnce(Duration)) {
+    /// Nothing happened: yields, or calls `sleep` with the time to sleep for.
+    pub fn wait(&mut self, mood: Mood, sleep: impl FnOnce(Duration)) {
         self.polls = self.polls.saturating_add(1);
-        if in_flight || self.polls <= YIELDS {
+        let idle = self.idle_since.get_or_insert_with(Instant::now).elapsed();
+        if mood != Mood::Busy && self.polls <= YIELDS && idle < YIELDING_MOST {
             std::thread::yield_now();
             return;
         }
-        let idle = self.idle_since.get_or_insert_with(Instant::now).elapsed();
-        sleep((idle / 8).clamp(SLEEP_LEAST, SLEEP_MOST));
+        let most = if mood == Mood::Sending { SLEEP_IN_FLIGHT } else { SLEEP_MOST };
+        sleep((idle / 8).clamp(SLEEP_LEAST, most));
     }
 }
 
@@ -55,6 +78,6 @@ pub(crate) fn complete(transport: &mut dyn Transport, collective: Collective) ->
         if let Some(result) = transport.test()? {
             return Ok(result);
         }
-        waiter.wait(transport.is_sending(), std::thread::sleep);
+        waiter.wait(Mood::without_work(transport), std::thread::sleep);
     }
 }
