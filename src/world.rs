@@ -51,7 +51,7 @@ pub struct World {
     place: Place,
     threads: Arc<[u32]>,
     #[cfg(feature = "mpi")]
-    communicator: Option<std::mem::ManuallyDrop<mpi::topology::SimpleCommunicator>>,
+    communicator: Option<mpi::topology::SimpleCommunicator>,
     /// MPI may be called from one thread only.
     stays_here: PhantomData<*const ()>,
 }
@@ -140,7 +140,7 @@ impl World {
     #[cfg(feature = "mpi")]
     #[must_use]
     pub fn communicator(&self) -> Option<&mpi::topology::SimpleCommunicator> {
-        self.communicator.as_deref()
+        self.communicator.as_ref()
     }
 
     /// This process's number among the ranks, from 0.
@@ -352,6 +352,12 @@ impl fmt::Debug for World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        #[cfg(feature = "mpi")]
+        if self.communicator.is_some() && !crate::transport::mpi::is_initialized() {
+            eprintln!("rankfold: {}: MPI was finalized before the world was dropped: drop it first", self.place);
+            std::mem::forget(self.communicator.take());
+            return;
+        }
         let Inner { rank, followers, failed, .. } = self.inner.get_mut();
         if let Some(error) = &rank.broken {
             // Said here, since `main` has no chance to once the other ranks are told.

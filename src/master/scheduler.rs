@@ -385,7 +385,7 @@ impl Scheduler {
         let queue = (batches.len() > lanes && entry.recalled.is_none())
             .then(|| batches[..batches.len() - lanes].iter().map(|batch| batch.len).sum());
         let (hunger, queue) = (
-            std::mem::replace(&mut entry.hunger, wants.then_some(leaves / threads)),
+            std::mem::replace(&mut entry.hunger, wants.then_some((leaves << 16) / threads)),
             std::mem::replace(&mut entry.queue, queue),
         );
         let was_idle = std::mem::replace(&mut entry.idle, entry.ready && batches.is_empty());

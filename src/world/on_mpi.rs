@@ -1,7 +1,5 @@
 //! Worlds whose ranks are MPI's.
 
-use std::mem::ManuallyDrop;
-
 use mpi::topology::SimpleCommunicator;
 
 use super::{Arc, Error, Introduction, Progress, Rank, Result, World};
@@ -42,7 +40,7 @@ impl World {
                 }
                 let rank = Rank::new(transport, places, Arc::clone(&threads), progress)?;
                 let mut world = Self::new(Box::new(rank), Vec::new());
-                world.communicator = Some(ManuallyDrop::new(communicator));
+                world.communicator = Some(communicator);
                 Ok(world)
             }
             Err(error) => {

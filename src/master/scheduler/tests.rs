@@ -374,3 +374,22 @@ proptest! {
         machine.assert_complete();
     }
 }
+
+#[test]
+fn a_recalled_batch_goes_to_the_idle_rank_and_not_back() {
+    // Ranks of many threads, so that a few leaves are next to nothing for each thread.
+    let config = Config { leaves: 8, retries: 0, whole_batches: false };
+    let mut scheduler = Scheduler::new(config, &[8, 8]);
+    scheduler.handle(Time(0), Event::Ready { worker: 0 });
+    let mut held: Vec<Extent> = Vec::new();
+    while let Some(action) = scheduler.poll_action() {
+        let Action::Assign { worker: 0, batch } = action else { panic!("{action:?}") };
+        held.push(batch);
+    }
+    assert!(held.len() > 1, "{held:?}");
+    scheduler.handle(Time(1), Event::Ready { worker: 1 });
+    let Some(Action::Recall { worker: 0, batch }) = scheduler.poll_action() else { panic!("no recall") };
+    scheduler.handle(Time(2), Event::Returned { worker: 0, batch });
+    let Some(Action::Assign { worker, .. }) = scheduler.poll_action() else { panic!("not handed out") };
+    assert_eq!(worker, 1);
+}
