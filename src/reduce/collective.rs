@@ -175,7 +175,7 @@ impl Merging<'_> {
     ) -> Result<Value<T>, Error> {
         if rank.rank() == 0 {
             let outcome = match &value {
-                Ok(Some(value)) if to_all => self.encode(value).map(|bytes| Value::Here(ByteBuf::from(bytes))),
+                Ok(Some(value)) if to_all => self.for_all(value),
                 Ok(Some(_)) => Ok(Value::OnRoot),
                 Ok(None) => Ok(Value::Empty),
                 Err(error) => Err(error.clone()),
@@ -192,6 +192,13 @@ impl Merging<'_> {
             Value::OnRoot => Ok(Value::OnRoot),
             Value::Empty => Ok(Value::Empty),
         }
+    }
+
+    /// A value for the other ranks, which could not agree on an error any more if they could not read it.
+    fn for_all<T: Serialize + DeserializeOwned>(&self, value: &T) -> Result<Value<ByteBuf>, Error> {
+        let bytes = self.encode(value)?;
+        self.decode::<T>(&bytes)?;
+        Ok(Value::Here(ByteBuf::from(bytes)))
     }
 
     fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, Error> {

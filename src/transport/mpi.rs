@@ -440,3 +440,6 @@ fn is_complete(request: &mut ffi::MPI_Request) -> Result<bool, Failure> {
     check("MPI_Test", code)?;
     Ok(done != 0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,12 +86,28 @@ struct Running<'b, P> {
     /// Leaves that one thread folds without looking for help.
     grain: u64,
     cancelled: &'b AtomicBool,
-    /// Some part of the batch has failed, so the rest is not worth computing.
-    failed: AtomicBool,
+    /// Why the first part that failed did so: the rest of the batch is not worth computing then.
+    failure: OnceLock<Error>,
     busy_nanos: AtomicU64,
 }
 
+/// A batch that comes to nothing; its `failure`, or whoever cancelled it, knows why.
+struct Fruitless;
+
+/// Why a thread stops in the middle of a batch.
+enum Stop {
+    Unreadable(SourceError),
+    Cancelled,
+}
+
 impl<P> Running<'_, P> {
+    /// Keeps the first failure: what other parts say after it is its consequence.
+    fn fail(&self, error: Error) -> Fruitless {
+        // Losing the race means that another failure is told.
+        let _ = self.failure.set(error);
+        Fruitless
+    }
+
     /// Runs something of the user's, with the clock running.
     fn timed<R>(&self, f: impl FnOnce() -> R) -> R {
         let start = Instant::now();
@@ -146,23 +162,25 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
         self.leaves.get().expect("the division is known before any batch").items_of(extent)
     }
 
-    /// The value of an extent: halves on as many threads as are free, down to the grain.
-    fn value(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Option<K::Partial>, Error> {
+    /// The value of an extent: halves on as many threads as are free, down to the grain. Nothing if some part failed.
+    fn value(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Option<K::Partial>, Fruitless> {
         if extent.len <= run.grain || K::RUNS == Runs::Batch {
             return self.piece(extent, run);
         }
         let [left, right] = extent.halves();
         let (left, right) = rayon::join(|| self.value(left, run), || self.value(right, run));
-        run.timed(|| self.combine(left?, right?, self.items_of(extent)))
+        let (left, right) = (left?, right?);
+        run.timed(|| self.combine(left, right, self.items_of(extent))).map_err(|error| run.fail(error))
     }
 
     /// The value of an extent on this thread alone, with the clock running.
-    fn piece(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Option<K::Partial>, Error> {
+    fn piece(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Option<K::Partial>, Fruitless> {
         let at = At { nth: Cell::new(0), role: Cell::new(Role::Mapper), items: Cell::new((0, 0)) };
         let value = run.timed(|| catch(|| self.folded(extent, run, &at)));
-        let result = match value {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => Err(self.unreadable(error)),
+        match value {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(Stop::Unreadable(error))) => Err(run.fail(self.unreadable(error))),
+            Ok(Err(Stop::Cancelled)) => Err(Fruitless),
             Err(caught) => {
                 let items = at.items.get().0..at.items.get().1;
                 let item = match (at.role.get(), K::RUNS) {
@@ -170,15 +188,13 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
                     (Role::Mapper, Runs::Batch) => format!("the batch of items {} to {}", items.start, items.end - 1),
                     (Role::Mapper, _) => self.source.describe(items, at.nth.get()),
                 };
-                Err(self.panicked(at.role.get(), item, caught))
+                Err(run.fail(self.panicked(at.role.get(), item, caught)))
             }
-        };
-        run.failed.store(true, Ordering::Relaxed);
-        result
+        }
     }
 
     /// The tree below an extent, depth first, left to right.
-    fn folded(&self, extent: Extent, run: &Running<'_, S::Parcel>, at: &At) -> Result<Option<K::Partial>, SourceError> {
+    fn folded(&self, extent: Extent, run: &Running<'_, S::Parcel>, at: &At) -> Result<Option<K::Partial>, Stop> {
         if extent.len > 1 && K::RUNS == Runs::Leaf {
             let [left, right] = extent.halves();
             let (left, right) = (self.folded(left, run, at)?, self.folded(right, run, at)?);
@@ -194,14 +210,13 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
                 (left, right) => left.or(right),
             });
         }
-        if run.cancelled.load(Ordering::Relaxed) || run.failed.load(Ordering::Relaxed) {
-            // The batch will not be counted: whoever cancelled it, or the part of it that failed, sees to that.
-            return Err(SourceError::new("the batch was cancelled", "see the error that came before"));
+        if run.cancelled.load(Ordering::Relaxed) || run.failure.get().is_some() {
+            return Err(Stop::Cancelled);
         }
         let items = self.items_of(extent);
         at.items.set((items.start, items.end));
         at.nth.set(0);
-        Ok(self.kernel.fold(self.source.read(run.parcel, items)?, at))
+        Ok(self.kernel.fold(self.source.read(run.parcel, items).map_err(Stop::Unreadable)?, at))
     }
 
     /// Keeps a partial, combined with its buddies as far as they are here. Combining happens outside of the lock.
@@ -229,6 +244,11 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
         let worth = (PIECE_NANOS / nanos).clamp(1.0, batch.len as f64) as u64;
         // However cheap leaves were so far, every thread gets some of them.
         floor_power_of_two(worth.min((batch.len / (4 * self.threads as u64)).max(1)))
+    }
+
+    /// What a cancelled batch answers; the call has failed already, so nobody sees it.
+    fn cancelled(&self) -> Error {
+        self.unreadable(SourceError::new("the batch was cancelled", "see the error that came before"))
     }
 
     fn unreadable(&self, error: SourceError) -> Error {
@@ -261,9 +281,12 @@ impl<S: Source, K: Kernel<S>> Work for Computation<'_, S, K> {
 
     fn compute(&self, batch: Extent, parcel: &[u8], cancelled: &AtomicBool) -> Result<f64, Error> {
         let parcel = &self.source.unpack(self.items_of(batch), parcel).map_err(|error| self.unreadable(error))?;
-        let (failed, busy_nanos) = (AtomicBool::new(false), AtomicU64::new(0));
-        let run = Running { parcel, grain: self.grain(batch), cancelled, failed, busy_nanos };
-        let value = self.value(batch, &run)?;
+        let (failure, busy_nanos) = (OnceLock::new(), AtomicU64::new(0));
+        let run = Running { parcel, grain: self.grain(batch), cancelled, failure, busy_nanos };
+        let value = match self.value(batch, &run) {
+            Ok(value) => value,
+            Err(Fruitless) => return Err(run.failure.into_inner().unwrap_or_else(|| self.cancelled())),
+        };
         let leaf_nanos = run.busy_nanos.load(Ordering::Relaxed) as f64 / batch.len as f64;
         self.leaf_nanos.store(leaf_nanos.max(1.0).to_bits(), Ordering::Relaxed);
         self.keep(batch, value, &run)?;

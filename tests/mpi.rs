@@ -1,0 +1,12 @@
+//! Whole programs under a real mpirun: right results, and errors that end every rank with one clear message.
+#![cfg(feature = "mpi")]
+
+#[path = "mpi/departures.rs"]
+mod departures;
+#[path = "mpi/failures.rs"]
+mod failures;
+#[path = "mpi/launching.rs"]
+mod launching;
+#[path = "mpi/results.rs"]
+mod results;
+mod support;

@@ -1,0 +1,116 @@
+//! The same results, bit for bit, on any number of ranks.
+
+use crate::support::{launcher, program, run_alone};
+
+const RANKS: [usize; 5] = [1, 2, 3, 4, 8];
+
+/// Runs a program on every number of ranks, in one process and alone; standard output is the same everywhere.
+fn same_everywhere(command: &[&str]) -> String {
+    let alone = run_alone(&[], command);
+    let threads = run_alone(&[("RANKFOLD_RANKS", "7")], command);
+    assert_eq!(threads.output(), alone.output(), "{threads}");
+    let Some(mpirun) = launcher() else { return alone.stdout };
+    for ranks in RANKS {
+        let ended = mpirun.run(ranks, command);
+        assert_eq!(ended.output(), alone.output(), "{ended}");
+    }
+    alone.stdout
+}
+
+#[test]
+fn results_are_right_and_have_the_same_bits_on_any_number_of_ranks() {
+    let output = same_everywhere(&["test-spmd", "results"]);
+    assert!(output.contains("sum of 100003"), "{output}");
+}
+
+#[test]
+fn results_and_items_of_megabytes_arrive_whole() {
+    same_everywhere(&["test-spmd", "large-results"]);
+}
+
+#[test]
+fn a_thousand_calls_follow_each_other() {
+    same_everywhere(&["test-plain", "many-calls"]);
+}
+
+#[test]
+fn a_mapper_that_panics_twice_is_tried_again() {
+    let Some(mpirun) = launcher() else { return };
+    for ranks in [1, 4] {
+        assert_eq!(mpirun.run(ranks, &["test-spmd", "recovers"]).output(), "499500\n");
+    }
+}
+
+#[test]
+fn empty_input_gives_the_identity_where_there_is_one() {
+    let Some(mpirun) = launcher() else { return };
+    mpirun.run(3, &["test-spmd", "empty-with-identity"]).output();
+}
+
+#[test]
+fn lines_are_those_of_the_files_however_they_end() {
+    let folder = Folder::new("lines");
+    let texts = [
+        "one\r\ntwo\r\n\r\nfour".to_owned(),
+        String::new(),
+        (0..20_000).map(|i| format!("line {i} of the second file{}\n", "é".repeat(i % 40))).collect(),
+        format!("short\n{}\nlast without an end", "long ".repeat(100_000)),
+    ];
+    let paths: Vec<String> =
+        texts.iter().enumerate().map(|(number, text)| folder.write(&format!("{number}.txt"), text)).collect();
+    let command: Vec<&str> = ["test-spmd", "count-lines"].into_iter().chain(paths.iter().map(String::as_str)).collect();
+    assert_eq!(same_everywhere(&command), "20007 lines\n");
+}
+
+#[test]
+fn the_examples_print_the_same_everywhere() {
+    let folder = Folder::new("examples");
+    let text: String =
+        (0..30_000u64).map(|i| format!("Word{} über a{}\r\n", "x".repeat((i * i % 7) as usize), i)).collect();
+    let words = folder.write("words.txt", &text);
+    let numbers: String = (0..500u64).map(|i| format!("{}\n", i * i * 999_983 + 2)).collect();
+    let numbers = folder.write("numbers.txt", &numbers);
+    let pi = same_everywhere(&["montecarlo_pi", "--samples", "3000000", "--seed", "5"]);
+    assert!(pi.starts_with("pi = 3.1") && pi.contains(" ± "), "{pi}");
+    let counts = same_everywhere(&["word_count", "--top", "4", &words]);
+    assert!(counts.starts_with("30000\ta\n30000\tüber\n"), "{counts}");
+    let primes = same_everywhere(&["primes", &numbers]);
+    assert!(primes.starts_with("2\tprime\n"), "{primes}");
+}
+
+#[test]
+fn a_code_of_its_own_mpi_calls_uses_rankfold_in_between() {
+    let Some(mpirun) = launcher() else { return };
+    for scenario in ["in-between", "two-worlds", "halves", "many-worlds", "init-twice"] {
+        for ranks in if scenario == "many-worlds" { vec![2] } else { RANKS.to_vec() } {
+            assert_eq!(mpirun.run(ranks, &["test-user", scenario]).output(), format!("{scenario}: done\n"));
+        }
+    }
+}
+
+/// A folder for one test, removed at its end.
+pub struct Folder(std::path::PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        let here = program("").join(format!("rankfold-test-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&here).expect("the target folder can be written to");
+        Self(here)
+    }
+
+    pub fn path(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("the target folder can be written to");
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
