@@ -207,9 +207,9 @@ impl Driver<'_, '_> {
 
     /// A rank that left the program before it made this call will never make it.
     fn look_for_leavers(&mut self) -> Result<(), Error> {
-        let Some((rank, calls)) = self.rank.left.first_key_value().map(|(rank, calls)| (*rank, *calls)) else {
-            return Ok(());
-        };
+        // One that has made this call and left since is none.
+        let early = self.rank.left.iter().find(|(_, calls)| **calls < self.rank.call);
+        let Some((rank, calls)) = early.map(|(rank, calls)| (*rank, *calls)) else { return Ok(()) };
         let error = ErrorKind::Left {
             call: self.plan.call.to_owned(),
             place: self.rank.places[rank].clone(),
@@ -218,7 +218,8 @@ impl Driver<'_, '_> {
             number: self.rank.call,
         };
         if self.plan.scheduler.is_none() {
-            return Err(error.into());
+            // Rank 0 has left; it learns that it is missed, and says so.
+            return Err(Error::from(error).on_rank(self.rank.rank()));
         }
         self.schedule(scheduler::Event::Broken { error: error.into() });
         Ok(())

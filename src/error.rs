@@ -87,7 +87,7 @@ pub enum ErrorKind {
     },
 
     /// A mapper or a combiner panicked, more often than retries allow.
-    #[error("{call}: the {role} panicked on {place} at {item}: {message}\n  at {location}{}{backtrace}", attempts_note(*attempts))]
+    #[error("{call}: the {role} panicked on {place} at {item}: {message}\n  at {location}{}{backtrace}", attempts_note(*role, *attempts))]
     Panicked {
         /// The call, by the name given with `named`.
         call: String,
@@ -142,8 +142,9 @@ pub enum ErrorKind {
 
     /// A rank left the program while others were in a call.
     #[error(
-        "{call}: {place} left the program after {calls} calls, while {waiting} waits in call {number}; \
-         every rank must make the same calls: look for an early return or an error on that rank"
+        "{call}: {place} left the program after {calls} call{}, while {waiting} waits in call {number}; \
+         every rank must make the same calls: look for an early return or an error on that rank",
+        if *calls == 1 { "" } else { "s" }
     )]
     Left {
         /// The call that cannot be completed.
@@ -248,6 +249,15 @@ impl Error {
         self
     }
 
+    /// The same error, with the rank on which something was found wrong before there were calls.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn said_by(mut self, place: &Place) -> Self {
+        if let ErrorKind::Launch { problem, .. } = &mut *self.kind {
+            *problem = format!("{place}: {problem}");
+        }
+        self
+    }
+
     /// Whether trying again may help. A combiner's operands are gone when it panics, and a broken promise stays broken.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(*self.kind, ErrorKind::Panicked { role: Role::Mapper, .. } | ErrorKind::Source { .. })
@@ -304,12 +314,13 @@ impl fmt::Display for Role {
     }
 }
 
-fn attempts_note(attempts: u32) -> String {
-    match attempts {
-        0 | 1 => {
+fn attempts_note(role: Role, attempts: u32) -> String {
+    match (role, attempts) {
+        (Role::Combiner, _) => String::new(),
+        (Role::Mapper, 0 | 1) => {
             "\n  the item alone can be tried again with the same arguments; .retries(n) tries a batch n more times"
                 .into()
         }
-        n => format!("\n  {n} attempts were made"),
+        (Role::Mapper, n) => format!("\n  {n} attempts were made"),
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::Spec;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::kernel::{Batches, Fold, ForEach, Map, MapReduce};
 use crate::reduce::collective::Value;
 use crate::source::Source;
@@ -379,8 +379,7 @@ impl<'w, S: Source, I> Over<'w, S, I> {
             Value::OnRoot => Ok(None),
             Value::Empty => {
                 let call = spec.name.unwrap_or_else(|| operation.into());
-                let value =
-                    empty(identity).ok_or_else(|| Error::from(ErrorKind::EmptyInput { call }).on_rank(world.rank()))?;
+                let value = empty(identity).ok_or_else(|| world.failed(ErrorKind::EmptyInput { call }))?;
                 Ok((spec.to_all || world.is_root()).then_some(value))
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::OnceLock;
 
 use rustix::process::{Pid, getppid};
 use rustix::thread::{CpuSet, sched_getaffinity};
@@ -98,7 +99,13 @@ impl Introduction {
 }
 
 impl Program {
+    /// Read once: worlds may come and go.
     fn of_this_process() -> Result<Self> {
+        static READ: OnceLock<Result<Program>> = OnceLock::new();
+        READ.get_or_init(Self::read).clone()
+    }
+
+    fn read() -> Result<Self> {
         let unreadable = |error: std::io::Error| {
             Error::launch(
                 format!("the program's own file cannot be read on {}: {error}", host_name()),

@@ -36,10 +36,9 @@ pub(crate) const ROOT_FIRST: Duration = Duration::from_millis(250);
 /// # }
 /// ```
 pub fn init() -> Result<World> {
-    let verbosity = verbosity()?;
     match launch::launcher() {
         #[cfg(feature = "mpi")]
-        Some(launcher) => World::on_mpi(&launcher, verbosity),
+        Some(launcher) => World::on_mpi(&launcher),
         #[cfg(not(feature = "mpi"))]
         Some(launch::Launcher { name, size: Some(size) }) if size > 1 => Err(Error::launch(
             format!("{name} started {size} ranks, but this program was built without MPI: each would do all the work"),
@@ -50,7 +49,7 @@ pub fn init() -> Result<World> {
             let introductions = in_one_process(ranks)?;
             let world = World::in_this_process(&introductions, Progress::from_environment()?)?;
             let transport = if ranks == 1 { "no launcher" } else { "threads of one process" };
-            announce(verbosity, &introductions, world.threads_of_ranks(), transport);
+            announce(verbosity()?, &introductions, world.threads_of_ranks(), transport);
             Ok(world)
         }
     }

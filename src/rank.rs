@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Place};
 use crate::report::Progress;
 use crate::transport::wait::{Mood, Waiter};
 use crate::transport::{Channel, Collective, Failure, Incoming, Transport};
-use crate::wire::{self, Envelope, Message};
+use crate::wire::{self, Envelope, Message, ToMaster};
 
 pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     pub place: Place,
@@ -148,6 +148,26 @@ impl Rank {
         let error = Error::from(ErrorKind::Mpi { function, place: self.place.clone(), message });
         self.broken.get_or_insert_with(|| error.clone());
         error
+    }
+
+    /// Ends this rank's part: waits for the others, and says so if one of them still expects it to make a call.
+    pub fn leave(&mut self) -> Result<(), Error> {
+        let others = if self.rank() == 0 { 1..self.size() } else { 0..1 };
+        others.into_iter().try_for_each(|other| self.send(other, Message::Leave))?;
+        let (mut expected, now) = (None, self.call);
+        let closed = self.transport.close(&mut |incoming: Incoming| {
+            if let Ok(Envelope { call, message: Message::ToMaster(ToMaster::Hello(Ok(signature))) }) =
+                wire::decode(&incoming.bytes)
+                && call > now
+            {
+                expected.get_or_insert((incoming.from, call, signature.name));
+            }
+        });
+        if let Some((waiting, number, call)) = expected {
+            let (place, waiting) = (self.place.clone(), self.places[waiting].clone());
+            eprintln!("rankfold: error: {}", ErrorKind::Left { call, place, calls: now, waiting, number });
+        }
+        closed.map_err(|failure| self.failed(failure))
     }
 
     pub fn internal(&self, call: &str, message: String) -> Error {

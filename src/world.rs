@@ -12,21 +12,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::{self, Spec};
-#[cfg(feature = "mpi")]
-use crate::error::Error;
-use crate::error::{Place, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::job::Over;
 use crate::launch::Introduction;
 use crate::program::{ROOT_FIRST, in_one_process, roster};
 use crate::rank::Rank;
 use crate::reduce::collective::Value;
-#[cfg(feature = "mpi")]
-use crate::report::verbosity;
 use crate::report::{Progress, Report};
 use crate::source::Source;
 use crate::transport::threads;
 use crate::transport::threads::Threads;
-use crate::wire::Message;
 use crate::worker::caught;
 use crate::worker::compute::Kernel;
 
@@ -111,13 +106,16 @@ impl World {
     /// ```
     #[cfg(feature = "mpi")]
     pub fn from_communicator<C: mpi::traits::Communicator>(communicator: &C) -> Result<Self> {
-        if mpi::environment::threading_support() < mpi::Threading::Funneled {
-            return Err(Error::launch(
+        let threaded = mpi::environment::threading_support() >= mpi::Threading::Funneled;
+        let found = threaded.then_some(()).ok_or_else(|| {
+            Error::launch(
                 "MPI was initialised for programs without threads, and Rankfold computes with several",
                 "start it with mpi::initialize_with_threading(mpi::Threading::Funneled)",
-            ));
-        }
-        Self::on_communicator(communicator.duplicate(), false, None, verbosity()?)
+            )
+        });
+        let communicator = communicator.duplicate();
+        let transport = crate::transport::mpi::Mpi::new(&communicator, false).map_err(on_mpi::no_mpi)?;
+        Self::on_transport(transport, communicator, found)
     }
 
     /// The communicator of this world for calls of one's own through rsmpi; `None` where the ranks are threads.
@@ -312,6 +310,12 @@ impl World {
         &self.threads
     }
 
+    /// An error that every rank finds by itself, like the others.
+    pub(crate) fn failed(&self, kind: ErrorKind) -> Error {
+        self.inner.borrow_mut().failed = true;
+        Error::from(kind).on_rank(self.rank())
+    }
+
     /// Ends all ranks, now.
     pub(crate) fn abort(&self, code: i32) -> ! {
         self.inner.borrow_mut().rank.transport.abort(code)
@@ -370,11 +374,8 @@ impl Drop for World {
         if !followers.is_empty() {
             return;
         }
-        let others = if rank.rank() == 0 { 1..rank.size() } else { 0..1 };
-        let told = others.into_iter().try_for_each(|other| rank.send(other, Message::Leave));
-        let closed = told.is_ok() && rank.transport.close().is_ok();
-        if !closed {
-            tracing::debug!("{}: the transport did not close in order", rank.place);
+        if let Err(error) = rank.leave() {
+            tracing::debug!("{}: the transport did not close in order: {error}", rank.place);
         }
         if *failed && rank.rank() > 0 {
             std::thread::sleep(ROOT_FIRST);

@@ -15,7 +15,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Where the programs are, and how ranks of the MPI that they were built with are started.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Launcher {
     pub(crate) mpirun: PathBuf,
     /// `openmpi` or `mpich`.
@@ -34,7 +34,8 @@ pub(crate) struct Outcome {
 impl Launcher {
     /// Reads the environment that `scripts/bench.sh` sets.
     pub(crate) fn from_environment() -> Result<Self> {
-        let from = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set: start this with make bench"));
+        let from =
+            |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set: start this with make bench"));
         let mut programs = std::env::current_exe()?;
         programs.pop(); // target/release/deps/compare-…
         programs.set_file_name("examples");

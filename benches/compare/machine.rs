@@ -69,6 +69,12 @@ impl Meter {
         Self { all, busy: all - idle, ours: ticks_of(&own, 4) }
     }
 
+    /// The part of the machine that was busy since then, in percent.
+    pub(crate) fn busy(self) -> f64 {
+        let now = Self::now();
+        100.0 * (now.busy - self.busy) as f64 / (now.all - self.all).max(1) as f64
+    }
+
     /// The part of the machine that others have used since then, in percent.
     pub(crate) fn others(self) -> f64 {
         let now = Self::now();

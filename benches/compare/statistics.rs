@@ -24,6 +24,11 @@ impl Sample {
         self.quantile(0.5)
     }
 
+    /// The same in other units.
+    pub(crate) fn scaled(&self, factor: f64) -> Self {
+        Self(self.0.iter().map(|value| factor * value).collect())
+    }
+
     pub(crate) fn quartiles(&self) -> (f64, f64) {
         (self.quantile(0.25), self.quantile(0.75))
     }

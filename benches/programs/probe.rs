@@ -10,9 +10,14 @@ use rankfold::World;
 fn main() -> rankfold::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let number = arguments.get(2).map_or(0, |number| number.parse().expect("a whole number"));
+    let start = Instant::now();
     let world = rankfold::init()?;
+    let starting = start.elapsed().as_secs_f64();
     match arguments[1].as_str() {
-        "init" => print_peak_memory(&world),
+        "init" => {
+            say(&world, format_args!("seconds={starting}"));
+            print_peak_memory(&world);
+        }
         "calls" => calls(&world, number)?,
         "batches" => batches(&world, number)?,
         "items" => items(&world, number)?,
@@ -30,9 +35,11 @@ fn main() -> rankfold::Result<()> {
 /// A whole call with one item, and with one item a rank: the shortest round trip there is.
 fn calls(world: &World, count: u64) -> rankfold::Result<()> {
     for items in [1, world.size() as u64] {
-        let call = || world.over(0..items).leaf(1).for_each(|item| {
-            black_box(item);
-        });
+        let call = || {
+            world.over(0..items).leaf(1).for_each(|item| {
+                black_box(item);
+            })
+        };
         (0..count / 10).try_for_each(|_| call())?;
         let start = Instant::now();
         (0..count).try_for_each(|_| call())?;
@@ -115,8 +122,11 @@ fn idle(world: &World, time: Duration) -> rankfold::Result<()> {
     world.over(0..1u64).for_each(|_| std::thread::sleep(time))
 }
 
+/// The sum of `0..10^12` by formula, but with about 10 µs of work for each million of items, so that there are batches
+/// as in a run of several seconds.
 fn trillion(world: &World) -> rankfold::Result<()> {
     let sum = |range: std::ops::Range<u64>| {
+        black_box(work(range.start, (range.end - range.start) >> 7));
         u128::from(range.end - range.start) * (u128::from(range.start) + u128::from(range.end) - 1) / 2
     };
     let start = Instant::now();

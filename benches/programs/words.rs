@@ -1,5 +1,5 @@
-//! Counting words with rayon alone, on one machine: `bench_words THREADS FILE` prints what the example
-//! `word_count --top 0 FILE` prints.
+//! Counting words with rayon alone, on one machine: `bench_words THREADS TOP FILE` prints what the example
+//! `word_count --top TOP FILE` prints.
 //!
 //! The kernel is that of `examples/word_count.rs`; the benchmark refuses to run where the two texts differ. Around it is
 //! what one would write for a file of any size: pieces of 1 MiB that end with a line, each read by the thread that counts
@@ -23,8 +23,10 @@ fn main() -> std::io::Result<()> {
     let threads = arguments[1].parse().expect("a number of threads");
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("threads start");
 
+    let top: usize = arguments[2].parse().expect("how many words to print, 0 for all");
+
     let start = Instant::now();
-    let file = File::open(&arguments[2])?;
+    let file = File::open(&arguments[3])?;
     let length = file.metadata()?.len();
     let counted = (0..length.div_ceil(PIECE)).into_par_iter().map(|piece| piece * PIECE).try_fold(
         || (Counts::default(), Vec::new()),
@@ -40,7 +42,8 @@ fn main() -> std::io::Result<()> {
     let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
     counts.sort_unstable_by(|(word, count), (other_word, other)| other.cmp(count).then_with(|| word.cmp(other_word)));
     let mut out = BufWriter::new(std::io::stdout().lock());
-    counts.iter().try_for_each(|(word, count)| writeln!(out, "{count}\t{word}"))?;
+    let top = if top == 0 { counts.len() } else { top.min(counts.len()) };
+    counts[..top].iter().try_for_each(|(word, count)| writeln!(out, "{count}\t{word}"))?;
     out.flush()
 }
 

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "mpi")]
-pub(crate) use banner::Verbosity;
 pub(crate) use banner::{announce, verbosity};
 pub(crate) use progress::Progress;
 

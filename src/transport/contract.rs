@@ -10,7 +10,7 @@ pub(crate) fn check(transport: &mut dyn Transport) {
     large_and_empty_messages_arrive_whole(transport);
     many_messages_may_be_under_way(transport);
     collectives_and_messages_do_not_disturb_each_other(transport);
-    transport.close().expect("close");
+    transport.close(&mut drop).expect("close");
 }
 
 fn collective(transport: &mut dyn Transport, collective: Collective) -> Vec<Vec<u8>> {

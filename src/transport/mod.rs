@@ -51,8 +51,8 @@ pub(crate) trait Transport {
     /// This rank unwinds and will never answer again: the others must not wait for it.
     fn abandon(&mut self);
 
-    /// Waits for all ranks, drops what arrives meanwhile, and releases the transport.
-    fn close(&mut self) -> Result<(), Failure>;
+    /// Waits for all ranks and releases the transport. What arrives meanwhile is shown to `dropped`.
+    fn close(&mut self, dropped: &mut dyn FnMut(Incoming)) -> Result<(), Failure>;
 }
 
 /// Messages of different kinds, told apart without being decoded.

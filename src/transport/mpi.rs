@@ -47,8 +47,9 @@ pub(crate) struct Mpi {
     owns_mpi: bool,
     outbox: Outbox,
     receiving: VecDeque<Receiving>,
-    /// Split messages, by their sender: one at a time, since a pair's messages keep their order.
-    assembling: BTreeMap<usize, Assembly>,
+    /// Split messages, by their sender. Pieces keep their order: one that is matched belongs to the last message, one
+    /// that is complete to the first.
+    assembling: BTreeMap<usize, VecDeque<Assembly>>,
     collective: Option<Running>,
     piece: usize,
 }
@@ -168,7 +169,8 @@ impl Mpi {
         let buffer = match &mut receiving.content {
             Content::Whole(_, bytes) => bytes.as_mut_ptr(),
             Content::Piece(len) => {
-                let assembly = self.assembling.get_mut(&from).expect("a head comes before its pieces");
+                let assemblies = self.assembling.get_mut(&from);
+                let assembly = assemblies.and_then(VecDeque::back_mut).expect("a head comes before its pieces");
                 let piece = &mut assembly.bytes[assembly.matched..assembly.matched + *len];
                 assembly.matched += *len;
                 piece.as_mut_ptr()
@@ -198,8 +200,7 @@ impl Mpi {
         let [tag, total] = [0, 8].map(|at| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes")));
         let bytes = vec![0; total as usize];
         let assembly = Assembly { channel: channel_of(tag as c_int), bytes, matched: 0, complete: 0 };
-        let before = self.assembling.insert(from, assembly);
-        assert!(before.is_none(), "rank {from} sends a split message inside another");
+        self.assembling.entry(from).or_default().push_back(assembly);
         Ok(())
     }
 
@@ -217,10 +218,11 @@ impl Mpi {
             match done.content {
                 Content::Whole(channel, bytes) => return Ok(Some(Incoming { from, channel, bytes })),
                 Content::Piece(len) => {
-                    let assembly = self.assembling.get_mut(&from).expect("a piece belongs to an assembly");
+                    let assemblies = self.assembling.get_mut(&from).expect("a piece belongs to an assembly");
+                    let assembly = assemblies.front_mut().expect("a piece belongs to an assembly");
                     assembly.complete += len;
                     if assembly.complete == assembly.bytes.len() {
-                        let Assembly { channel, bytes, .. } = self.assembling.remove(&from).expect("it was here");
+                        let Assembly { channel, bytes, .. } = assemblies.pop_front().expect("it was here");
                         return Ok(Some(Incoming { from, channel, bytes }));
                     }
                 }
@@ -244,6 +246,7 @@ impl Mpi {
                 }
                 Err(parts)
             }
+            Step::Length { length, .. } if length[0] == 0 => Err(vec![Vec::new()]),
             Step::Length { mut bytes, length } => {
                 bytes.resize(length[0] as usize, 0);
                 Ok(self.start_piece(bytes, 0)?)
@@ -266,7 +269,7 @@ impl Mpi {
         Ok(Running { step: Step::Lengths { mine, _own: own, lengths, to_all }, request })
     }
 
-    fn start_bytes(&self, mine: Vec<u8>, lengths: Vec<u64>, to_all: bool) -> Result<Running, Failure> {
+    fn start_bytes(&self, mut mine: Vec<u8>, lengths: Vec<u64>, to_all: bool) -> Result<Running, Failure> {
         let total: u64 = lengths.iter().sum();
         if c_int::try_from(total).is_err() {
             let message = format!("{total} bytes are too many for one gather; the limit is 2^31 - 1");
@@ -274,7 +277,10 @@ impl Mpi {
         }
         let counts: Vec<c_int> = lengths.iter().map(|length| *length as c_int).collect();
         let offsets: Vec<c_int> = counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect();
-        let mut all = if to_all || self.rank == 0 { vec![0u8; total as usize] } else { Vec::new() };
+        // The pointer of an empty vector is dangling, and 1 is Open MPI's MPI_IN_PLACE: every buffer gets an address.
+        let mut all = Vec::with_capacity((total as usize).max(1));
+        all.resize(if to_all || self.rank == 0 { total as usize } else { 0 }, 0u8);
+        mine.reserve_exact(1);
         let (mut request, own) = (no_request(), mine.len() as c_int);
         // SAFETY: all buffers are on the heap and move into the step, which lives until the request is complete.
         let code = unsafe {
@@ -398,7 +404,7 @@ impl Transport for Mpi {
         environment::abort(101)
     }
 
-    fn close(&mut self) -> Result<(), Failure> {
+    fn close(&mut self, dropped: &mut dyn FnMut(Incoming)) -> Result<(), Failure> {
         if !is_initialized() {
             return Ok(());
         }
@@ -406,15 +412,17 @@ impl Transport for Mpi {
         // first. A rank that waits here goes on receiving, which is what lets the others' sends leave.
         let mut waiter = Waiter::default();
         while !self.outbox.is_empty() {
-            self.receive()?;
+            self.receive()?.into_iter().for_each(&mut *dropped);
             waiter.wait(Mood::without_work(self), std::thread::sleep);
         }
         self.start(Collective::Barrier)?;
         while self.test()?.is_none() {
-            self.receive()?;
+            self.receive()?.into_iter().for_each(&mut *dropped);
             waiter.wait(Mood::without_work(self), std::thread::sleep);
         }
-        self.receive()?;
+        while let Some(incoming) = self.receive()? {
+            dropped(incoming);
+        }
         environment::release(&mut self.comm, self.owns_mpi)
     }
 }

@@ -115,12 +115,13 @@ impl Transport for Threads {
         lock(&self.hub.abandoned).get_or_insert(self.rank);
     }
 
-    fn close(&mut self) -> Result<(), Failure> {
+    fn close(&mut self, dropped: &mut dyn FnMut(Incoming)) -> Result<(), Failure> {
         self.start(Collective::Barrier)?;
         let mut waiter = Waiter::default();
         while self.test()?.is_none() {
             waiter.wait(Mood::Starving, std::thread::sleep);
         }
+        lock(&self.hub.mailboxes[self.rank]).drain(..).for_each(dropped);
         Ok(())
     }
 }

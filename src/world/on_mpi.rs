@@ -5,14 +5,14 @@ use mpi::topology::SimpleCommunicator;
 use super::{Arc, Error, Introduction, Progress, Rank, Result, World};
 use crate::error::ErrorKind;
 use crate::launch::Launcher;
-use crate::report::{Verbosity, announce};
+use crate::report::{announce, verbosity};
 use crate::transport::mpi::{self as transport, Mpi};
 use crate::transport::{Collective, Failure, Transport, wait};
 use crate::wire;
 
 impl World {
     /// Starts MPI.
-    pub(crate) fn on_mpi(launcher: &Launcher, verbosity: Verbosity) -> Result<Self> {
+    pub(crate) fn on_mpi(launcher: &Launcher) -> Result<Self> {
         if transport::is_initialized() {
             return Err(Error::launch(
                 "MPI was initialised before rankfold::init was called",
@@ -20,31 +20,44 @@ impl World {
             ));
         }
         let communicator = transport::initialize().map_err(no_mpi)?;
-        Self::on_communicator(communicator, true, Some(launcher), verbosity)
+        let mut transport = Mpi::new(&communicator, true).map_err(no_mpi)?;
+        if transport.size() == 1
+            && let Err(error) = all_alone(launcher)
+        {
+            let _ = transport.close(&mut drop);
+            // Each of the ranks believes to be rank 0: the launcher knows which one is to speak.
+            return Err(error.on_rank(crate::launch::rank_from_environment()));
+        }
+        Self::on_transport(transport, communicator, Ok(()))
     }
 
-    pub(crate) fn on_communicator(
+    /// Meets the other ranks. Whatever is wrong on this one (`found`, settings that make no sense) is told to all, so that
+    /// all of them return.
+    pub(crate) fn on_transport(
+        mut transport: Mpi,
         communicator: SimpleCommunicator,
-        owns_mpi: bool,
-        launcher: Option<&Launcher>,
-        verbosity: Verbosity,
+        found: Result<()>,
     ) -> Result<Self> {
-        let mut transport = Mpi::new(&communicator, owns_mpi).map_err(no_mpi)?;
         let number = transport.rank();
-        match Self::meet(&mut transport, launcher) {
-            Ok(introductions) => {
+        let place = crate::error::Place { rank: number, host: crate::launch::host_name() };
+        let own =
+            found.and_then(|()| Ok((Introduction::of_this_process()?, verbosity()?, Progress::from_environment()?)));
+        let own = own.map_err(|error| error.said_by(&place));
+        let settings = own.as_ref().map(|(introduction, ..)| introduction.clone()).map_err(Error::clone);
+        match (meet(&mut transport, &settings), own) {
+            (Ok(introductions), Ok((_, verbosity, progress))) => {
                 let (places, threads) = crate::program::roster(&introductions);
-                let progress = if number == 0 { Progress::from_environment()? } else { Progress::silent() };
                 if number == 0 {
                     announce(verbosity, &introductions, &threads, &transport::library_version());
                 }
+                let progress = if number == 0 { progress } else { Progress::silent() };
                 let rank = Rank::new(transport, places, Arc::clone(&threads), progress)?;
                 let mut world = Self::new(Box::new(rank), Vec::new());
                 world.communicator = Some(communicator);
                 Ok(world)
             }
-            Err(error) => {
-                let _ = transport.close();
+            (Err(error), _) | (_, Err(error)) => {
+                let _ = transport.close(&mut drop);
                 if number > 0 {
                     std::thread::sleep(crate::program::ROOT_FIRST);
                 }
@@ -52,39 +65,38 @@ impl World {
             }
         }
     }
+}
 
-    /// Everybody introduces itself to everybody; ranks that cannot work together are refused.
-    fn meet(transport: &mut Mpi, launcher: Option<&Launcher>) -> Result<Vec<Introduction>> {
-        if let Some(Launcher { name, size: Some(size) }) = launcher
-            && *size > 1
-            && transport.size() == 1
-        {
+/// A launcher that has started several ranks, of which MPI sees one, is another MPI's.
+fn all_alone(launcher: &Launcher) -> Result<()> {
+    match launcher {
+        Launcher { name, size: Some(size) } if *size > 1 => Err(Error::launch(
+            format!(
+                "{name} started {size} ranks, but {} sees one: they belong to different MPIs",
+                transport::library_version()
+            ),
+            "start the program with the mpirun of the MPI that it was built with",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Everybody introduces itself to everybody; ranks that cannot work together are refused.
+fn meet(transport: &mut Mpi, own: &Result<Introduction>) -> Result<Vec<Introduction>> {
+    let bytes = wire::encode(&(wire::VERSION, wire::encode(own).map_err(unreadable)?)).map_err(unreadable)?;
+    let all = wait::complete(transport, Collective::AllGather(bytes)).map_err(no_mpi)?;
+    let introductions = all.iter().map(|bytes| introduction(bytes)).collect::<Result<Vec<_>>>()?;
+    let root = &introductions[0];
+    for (rank, other) in introductions.iter().enumerate() {
+        if !root.program.is_same_build(&other.program) {
+            let (root_runs, other_runs) = (&root.program, &other.program);
             return Err(Error::launch(
-                format!(
-                    "{name} started {size} ranks, but {} sees one: they belong to different MPIs",
-                    transport::library_version()
-                ),
-                "start the program with the mpirun of the MPI that it was built with",
+                format!("rank 0 ({}) runs {root_runs}, but rank {rank} ({}) runs {other_runs}", root.host, other.host),
+                "start the same build on every rank",
             ));
         }
-        let mine = Introduction::of_this_process()?;
-        let bytes = wire::encode(&(wire::VERSION, wire::encode(&mine).map_err(unreadable)?)).map_err(unreadable)?;
-        let all = wait::complete(transport, Collective::AllGather(bytes)).map_err(no_mpi)?;
-        let introductions = all.iter().map(|bytes| introduction(bytes)).collect::<Result<Vec<_>>>()?;
-        let root = &introductions[0];
-        for (rank, other) in introductions.iter().enumerate() {
-            if !root.program.is_same_build(&other.program) {
-                return Err(Error::launch(
-                    format!(
-                        "rank 0 ({}) runs {}, but rank {rank} ({}) runs {}",
-                        root.host, root.program, other.host, other.program
-                    ),
-                    "start the same build on every rank",
-                ));
-            }
-        }
-        Ok(introductions)
     }
+    Ok(introductions)
 }
 
 fn introduction(bytes: &[u8]) -> Result<Introduction> {
@@ -92,14 +104,14 @@ fn introduction(bytes: &[u8]) -> Result<Introduction> {
     if version != wire::VERSION {
         return Err(unreadable(format!("message format {version} meets {}", wire::VERSION)));
     }
-    wire::decode(&bytes).map_err(unreadable)
+    wire::decode::<Result<Introduction>>(&bytes).map_err(unreadable)?
 }
 
 fn unreadable(message: impl std::fmt::Display) -> Error {
     Error::launch(format!("the ranks cannot read each other: {message}"), "start the same build on every rank")
 }
 
-fn no_mpi(failure: Failure) -> Error {
+pub(super) fn no_mpi(failure: Failure) -> Error {
     let Failure { function, message } = failure;
     let host = crate::launch::host_name();
     let place = crate::error::Place { rank: crate::launch::rank_from_environment(), host };

@@ -1,6 +1,6 @@
 //! Jobs that are started in a way in which they cannot work.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::support::{ERROR_ENDS, launcher, program, run, run_alone};
 
@@ -70,7 +70,8 @@ fn an_empty_setting_counts_as_none() {
 fn the_launcher_of_another_mpi_is_found_out() {
     let Some(mpirun) = launcher() else { return };
     let other = if mpirun.is_openmpi() { "mpirun.mpich" } else { "mpirun.openmpi" };
-    let Some(other) = ["/usr/bin", "/usr/local/bin"].map(|bin| Path::new(bin).join(other)).into_iter().find(is_there)
+    let Some(other) =
+        ["/usr/bin", "/usr/local/bin"].map(|bin| Path::new(bin).join(other)).into_iter().find(|path| is_there(path))
     else {
         eprintln!("NOT TESTED: {other} is not installed");
         return;
@@ -84,6 +85,6 @@ fn the_launcher_of_another_mpi_is_found_out() {
     ended.says(&["started 3 ranks, but ", "they belong to different MPIs", "the mpirun of the MPI"]);
 }
 
-fn is_there(path: &PathBuf) -> bool {
+fn is_there(path: &Path) -> bool {
     path.exists()
 }

@@ -2,11 +2,15 @@
 
 use std::ffi::{c_char, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ::mpi::ffi;
 use ::mpi::topology::SimpleCommunicator;
 
 use crate::transport::Failure;
+
+/// From the last message to the end of the job.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Whether this process must not exit without a word: between `initialize` and `release`.
 static RUNNING: AtomicBool = AtomicBool::new(false);
@@ -49,6 +53,8 @@ pub(crate) fn library_version() -> String {
 /// Ends all ranks. Says nothing: the caller has.
 pub(super) fn abort(code: i32) -> ! {
     RUNNING.store(false, Ordering::SeqCst);
+    // Some launchers kill the ranks before they have passed on what these have just printed.
+    std::thread::sleep(LAST_WORDS);
     // SAFETY: MPI is initialised. The call is allowed to return when it failed; then the process ends all the same.
     unsafe { ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, code) };
     std::process::exit(code)

@@ -128,6 +128,6 @@ fn a_rank_of_two_that_exchange_a_gibibyte() {
             let wrong = arrived.bytes.iter().enumerate().find(|(at, found)| **found != byte(*at));
             assert_eq!(wrong, None);
         }
-        transport.close().unwrap();
+        transport.close(&mut drop).unwrap();
     });
 }

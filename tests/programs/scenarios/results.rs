@@ -41,7 +41,7 @@ fn all(world: &World) -> Result<Vec<String>, Error> {
 
 /// Sums whose bits depend on the order of every single addition.
 fn floats(world: &World) -> Result<Vec<String>, Error> {
-    let term = |i: u64| if i % 3 == 0 { -1e9 / (i as f64 + 0.1) } else { 1.0 / (i as f64 + 0.3) };
+    let term = |i: u64| if i.is_multiple_of(3) { -1e9 / (i as f64 + 0.1) } else { 1.0 / (i as f64 + 0.3) };
     let mut sums = Vec::new();
     for (items, leaf) in [(1u64, 1), (7, 1), (100_003, 1), (100_003, 64), (65_536, 1024)] {
         let sum: f64 = world.over(0..items).leaf(leaf).map_reduce(term, |a, b| a + b)?;
