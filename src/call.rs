@@ -57,7 +57,12 @@ where
     let known = signature.as_ref().is_ok_and(|signature| signature.len.is_some()).then_some(leaves);
     let threads = rank.pool.current_num_threads();
     let computation = Computation::new(call, &place, known, threads, source, kernel);
-    let config = Config { leaves: leaves.count(), retries: spec.retries, whole_batches: K::RUNS == Runs::Batch };
+    let config = Config {
+        leaves: leaves.count(),
+        longest: (source.batch() / leaves.leaf).max(1),
+        retries: spec.retries,
+        whole_batches: K::RUNS == Runs::Batch,
+    };
     let scheduler = (rank.rank() == 0).then(|| Scheduler::new(config, &rank.threads));
     if rank.rank() == 0 {
         rank.progress.begin(call, leaves.items, source.unit());

@@ -283,7 +283,8 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     /// For functions that work on many items at once: vectorised kernels, libraries that take slices. **Where one batch
     /// ends and the next begins is the schedule's choice** and differs from run to run, so the result has the same bits
     /// only if `combiner(f(a), f(b))` equals `f(ab)` to the bit. One thread works on a batch; the mapper may use rayon
-    /// inside. What a batch is depends on the source: a range, a slice, a vector, a text.
+    /// inside. What a batch is depends on the source: a range, a slice, a vector, a text (of at most 16 MiB and the end of
+    /// its last line; an empty one where a batch lies inside a longer line).
     ///
     /// # Errors
     ///

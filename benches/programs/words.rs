@@ -15,7 +15,6 @@ use rustc_hash::FxHashMap;
 
 const PIECE: u64 = 1 << 20;
 
-type Line<'a> = &'a str;
 type Counts = FxHashMap<String, u64>;
 
 fn main() -> std::io::Result<()> {
@@ -76,7 +75,7 @@ fn read_lines<'b>(file: &File, at: u64, length: u64, buffer: &'b mut Vec<u8>) ->
 
 // From here on as in examples/word_count.rs.
 
-fn count_words(mut counts: Counts, line: Line) -> Counts {
+fn count_words(mut counts: Counts, line: &str) -> Counts {
     // Most words are known and in lower case already: they cost a look-up and no allocation.
     let mut lower = String::new();
     for word in line.split(|letter: char| !letter.is_alphabetic()) {

@@ -55,6 +55,8 @@ pub(crate) struct Scheduler {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Config {
     pub leaves: u64,
+    /// No batch has more leaves than this.
+    pub longest: u64,
     /// How often a batch that failed is tried again.
     pub retries: u32,
     /// Whether one thread works on a batch (the function wants it whole) rather than all threads of the rank.
@@ -316,7 +318,7 @@ impl Scheduler {
     }
 
     fn batch_len(&self, worker: usize, demand: &Demand) -> u64 {
-        self.policy.batch_len(&self.workers[worker].estimate, demand)
+        self.policy.batch_len(&self.workers[worker].estimate, demand).min(self.config.longest)
     }
 
     /// Gives a worker whose region is empty the back of the richest one, in proportion to their threads.

@@ -65,41 +65,41 @@ where
         let value = mine.complete(call, rank)?;
         return Ok((value.map_or(Value::Empty, Value::Here), mine.reports));
     }
-    let packed = kernel.pack(&mut mine);
+    // Rank 0 sends nothing, so its own values are never encoded.
+    let packed = if rank.rank() == 0 { Vec::new() } else { kernel.pack(&mine) };
     let lengths = rank.collective(Collective::AllGather((packed.len() as u64).to_le_bytes().to_vec()))?;
     let total: u64 = lengths.iter().map(|bytes| u64::from_le_bytes(bytes[..].try_into().expect("eight bytes"))).sum();
     if total <= GATHERED_MOST {
         let all = rank.collective(Collective::Gather(packed))?;
-        if rank.rank() == 0 {
-            mine = Gathered::new(computation.leaves());
-            all.iter().for_each(|bytes| kernel.unpack(bytes, &mut mine, &mut combine));
-        }
+        all.iter().skip(1).for_each(|bytes| kernel.unpack(bytes, &mut mine, &mut combine));
     } else {
-        mine = Gathered::new(computation.leaves());
-        kernel.unpack(&packed, &mut mine, &mut combine);
-        climb(rank, &kernel, &mut mine, &mut combine)?;
+        climb(rank, &kernel, &mut mine, packed, &mut combine)?;
     }
     let value = if rank.rank() == 0 { mine.complete(call, rank) } else { Ok(None) };
     Ok((kernel.announce(rank, value, to_all)?, mine.reports))
 }
 
-/// Sends what this rank has to the rank below it in the binomial tree, after having received from those above it.
+/// Sends what this rank has to the rank below it in the binomial tree, after having received from those above it; as
+/// `packed` if there are none.
 fn climb<T: Serialize + DeserializeOwned>(
     rank: &mut Rank,
     kernel: &Merging<'_>,
     mine: &mut Gathered<T>,
+    packed: Vec<u8>,
     combine: &mut impl FnMut(Extent, Option<T>, Option<T>) -> Result<Option<T>, Error>,
 ) -> Result<(), Error> {
     let (me, size) = (rank.rank(), rank.size());
+    let mut packed = Some(packed);
     let mut distance = 1;
     while distance < size {
         if me & distance != 0 {
-            let packed = kernel.pack(mine);
+            let packed = packed.unwrap_or_else(|| kernel.pack(mine));
             return rank.send_bytes(me - distance, Channel::Partials, packed);
         }
         if me + distance < size {
             let bytes = rank.partials_from(me + distance)?;
             kernel.unpack(&bytes, mine, combine);
+            packed = None;
         }
         distance *= 2;
     }
@@ -113,10 +113,6 @@ struct Gathered<T> {
 }
 
 impl<T> Gathered<T> {
-    fn new(leaves: u64) -> Self {
-        Self { segments: Ok(Segments::new(leaves)), reports: Vec::new() }
-    }
-
     /// The one value, after the check that every leaf is in it exactly once.
     fn complete(&mut self, call: &str, rank: &Rank) -> Result<Option<T>, Error> {
         let segments = std::mem::replace(&mut self.segments, Ok(Segments::new(0)))?;
@@ -136,13 +132,12 @@ struct Merging<'c> {
 }
 
 impl Merging<'_> {
-    /// This rank's segments as bytes; they are gone from it afterwards.
-    fn pack<T: Serialize>(&self, gathered: &mut Gathered<T>) -> Vec<u8> {
-        let segments = std::mem::replace(&mut gathered.segments, Ok(Segments::new(0))).and_then(|mut segments| {
-            let encode = |(extent, value): (Extent, Option<T>)| Ok((extent, ByteBuf::from(self.encode(&value)?)));
-            segments.take().into_iter().map(encode).collect()
-        });
-        let contribution = Contribution { segments, reports: std::mem::take(&mut gathered.reports) };
+    /// What has met on this rank, as bytes.
+    fn pack<T: Serialize>(&self, gathered: &Gathered<T>) -> Vec<u8> {
+        let encode = |(extent, value): &(Extent, Option<T>)| Ok((*extent, ByteBuf::from(self.encode(value)?)));
+        let segments = gathered.segments.as_ref().map_err(Error::clone);
+        let segments = segments.and_then(|segments| segments.iter().map(encode).collect());
+        let contribution = Contribution { segments, reports: gathered.reports.clone() };
         wire::encode(&contribution).expect("a contribution is made of plain data")
     }
 

@@ -79,9 +79,9 @@ impl<T> Segments<T> {
         Ok(())
     }
 
-    /// Takes all segments out, in the order of their leaves.
-    pub fn take(&mut self) -> Vec<(Extent, T)> {
-        std::mem::take(&mut self.runs).into_values().collect()
+    /// All segments, in the order of their leaves.
+    pub fn iter(&self) -> impl Iterator<Item = &(Extent, T)> {
+        self.runs.values()
     }
 
     /// The value of all leaves, if the segments tile them exactly.
@@ -175,7 +175,7 @@ mod tests {
         let mut segments = Segments::new(8);
         assert_eq!(segments.insert(Extent::new(2, 1), 'b'), Inserted::Stored);
         assert_eq!(segments.insert(Extent::new(0, 4), 'a'), Inserted::Stored);
-        assert_eq!(segments.take(), vec![(Extent::new(0, 4), 'a')]);
+        assert_eq!(segments.iter().collect::<Vec<_>>(), [&(Extent::new(0, 4), 'a')]);
     }
 
     proptest! {
@@ -212,8 +212,8 @@ mod tests {
                 ranks[roll(tables)].merge(extent, value, &mut join).unwrap();
             }
             let mut all = Segments::new(leaves);
-            for rank in &mut ranks {
-                for (extent, value) in rank.take() { all.merge(extent, value, &mut join).unwrap(); }
+            for (extent, value) in ranks.iter().flat_map(Segments::iter) {
+                all.merge(*extent, value.clone(), &mut join).unwrap();
             }
             prop_assert_eq!(all.complete().ok(), reference(Extent::root(leaves), leaves));
         }

@@ -27,6 +27,9 @@ use super::{Source, SourceError};
 /// The first look past the end of a range, in bytes: longer than most lines, so one system call reads most ranges.
 const LOOK_AHEAD: u64 = 1 << 10;
 
+/// What `map_batches` is given at most, besides the end of its last line: it is in memory, once for each thread.
+const LONGEST_BATCH: u64 = 16 << 20;
+
 /// Each further look is twice as long, up to this.
 const LONGEST_LOOK_AHEAD: u64 = 1 << 20;
 
@@ -260,6 +263,10 @@ impl Source for Lines {
             hasher.update(&end.to_le_bytes());
         }
         u64::from(hasher.finalize())
+    }
+
+    fn batch(&self) -> u64 {
+        LONGEST_BATCH
     }
 
     fn leaf(&self, len: u64) -> u64 {

@@ -97,6 +97,11 @@ pub trait Source: Sync {
         1
     }
 
+    /// The most indices that a batch may have, for a source that holds a batch in memory.
+    fn batch(&self) -> u64 {
+        u64::MAX
+    }
+
     /// On rank 0: the items of `range` as bytes, to go with their batch. Empty where nothing travels.
     ///
     /// # Errors

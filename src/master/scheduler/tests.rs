@@ -54,7 +54,7 @@ struct Post {
 
 impl<'m> Machine<'m> {
     fn new(leaves: u64, threads: &[u32], cost: &'m dyn Fn(u64) -> f64) -> Self {
-        let config = Config { leaves, retries: 0, whole_batches: false };
+        let config = Config { leaves, longest: u64::MAX, retries: 0, whole_batches: false };
         let node = |threads: &u32| Node {
             agent: Agent::default(),
             threads: *threads,
@@ -378,7 +378,7 @@ proptest! {
 #[test]
 fn a_recalled_batch_goes_to_the_idle_rank_and_not_back() {
     // Ranks of many threads, so that a few leaves are next to nothing for each thread.
-    let config = Config { leaves: 8, retries: 0, whole_batches: false };
+    let config = Config { leaves: 8, longest: u64::MAX, retries: 0, whole_batches: false };
     let mut scheduler = Scheduler::new(config, &[8, 8]);
     scheduler.handle(Time(0), Event::Ready { worker: 0 });
     let mut held: Vec<Extent> = Vec::new();
