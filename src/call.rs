@@ -25,6 +25,8 @@ pub(crate) struct Spec {
     pub retries: u32,
     /// Whether every rank gets the result, or rank 0 alone.
     pub to_all: bool,
+    /// Whether there is a value for empty input.
+    pub has_identity: bool,
 }
 
 /// What a call gives on one rank.
@@ -103,6 +105,9 @@ fn describe<S: Source, K: Kernel<S>>(spec: &Spec, call: &str, rank: &Rank, sourc
         fingerprint: source.fingerprint(),
         leaf: spec.leaf,
         result: std::any::type_name::<K::Partial>().into(),
+        retries: spec.retries,
+        to_all: spec.to_all,
+        has_identity: spec.has_identity,
     });
     (signature, Leaves::new(items, spec.leaf.unwrap_or_else(|| source.leaf(items))))
 }

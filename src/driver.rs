@@ -55,7 +55,7 @@ pub(crate) fn drive(rank: &mut Rank, plan: Plan<'_>, work: &dyn Work) -> Result<
     let cancelled = AtomicBool::new(false);
     let pool = Arc::clone(&rank.pool);
     let result = pool.in_place_scope(|scope| {
-        let driver = Driver {
+        let mut driver = Driver {
             rank,
             plan,
             work,
@@ -69,10 +69,7 @@ pub(crate) fn drive(rank: &mut Rank, plan: Plan<'_>, work: &dyn Work) -> Result<
             begun: Instant::now(),
             driven: Driven::default(),
         };
-        let result = driver.run();
-        // The scope waits for batches that still run; after an error nobody wants them.
-        cancelled.store(result.is_err(), Ordering::Relaxed);
-        result
+        driver.run()
     });
     rank.progress.end();
     result
@@ -96,6 +93,15 @@ struct Driver<'d, 'scope> {
     driven: Driven,
 }
 
+impl Drop for Driver<'_, '_> {
+    /// The scope waits for batches that still run. When the driver goes, by an error or a panic, nobody wants them; and
+    /// where the transport has failed, the other ranks must hear of it before that wait.
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.rank.give_up_if_broken();
+    }
+}
+
 /// A batch that a thread of the pool is through with.
 struct Computed {
     batch: Extent,
@@ -105,7 +111,7 @@ struct Computed {
 }
 
 impl Driver<'_, '_> {
-    fn run(mut self) -> Result<Driven, Error> {
+    fn run(&mut self) -> Result<Driven, Error> {
         self.answer(ToMaster::Hello(self.plan.signature.clone()))?;
         loop {
             let mut idle = true;
@@ -120,7 +126,7 @@ impl Driver<'_, '_> {
             self.look_for_leavers()?;
             self.tick();
             match self.act()? {
-                Some(Ending::Finished) => return Ok(self.driven),
+                Some(Ending::Finished) => return Ok(std::mem::take(&mut self.driven)),
                 Some(Ending::Failed(error)) => return Err(error.on_rank(self.rank.rank())),
                 None if idle && self.own.is_empty() => self.wait(),
                 None => self.waiter.reset(),
@@ -250,15 +256,10 @@ impl Driver<'_, '_> {
                 agent::Action::Cancel => self.cancelled.store(true, Ordering::Relaxed),
                 agent::Action::Send(message) => self.answer(message)?,
                 agent::Action::Finish => return Ok(Some(Ending::Finished)),
-                // Rank 0 leaves when all have stopped, which its scheduler knows.
-                agent::Action::Stop(error) if self.plan.scheduler.is_none() => {
-                    return Ok(Some(Ending::Failed(error)));
-                }
-                agent::Action::Stop(_) => {}
+                agent::Action::Stop(error) => return Ok(Some(Ending::Failed(error))),
             }
         }
-        let stopped = self.plan.scheduler.as_mut().and_then(Scheduler::take_stopped);
-        Ok(stopped.map(Ending::Failed))
+        Ok(None)
     }
 
     fn act_as_master(&mut self) -> Result<(), Error> {
@@ -273,6 +274,7 @@ impl Driver<'_, '_> {
                     self.command_all(&ToWorker::Finish)?;
                 }
                 scheduler::Action::Stop { error } => self.command_all(&ToWorker::Stop(error))?,
+                scheduler::Action::Release => self.command_all(&ToWorker::Release)?,
                 scheduler::Action::Abandon { error, busy } => self.abandon(&error, &busy),
             }
         }
@@ -280,7 +282,7 @@ impl Driver<'_, '_> {
     }
 
     fn assign(&mut self, worker: usize, batch: Extent) -> Result<(), Error> {
-        let parcel = if worker == self.rank.rank() { Ok(Vec::new()) } else { self.work.pack(batch) };
+        let parcel = if worker == self.rank.rank() { Ok(Vec::new()) } else { self.pack(batch) };
         match parcel {
             Ok(parcel) => self.command(worker, ToWorker::Assign { batch, parcel }),
             Err(error) => {
@@ -288,6 +290,15 @@ impl Driver<'_, '_> {
                 Ok(())
             }
         }
+    }
+
+    /// The items of a batch as bytes. They are the user's, so this may panic.
+    fn pack(&self, batch: Extent) -> Result<Vec<u8>, Error> {
+        catch(|| self.work.pack(batch)).unwrap_or_else(|caught| {
+            let problem = format!("encoding the items of a batch panicked: {} at {}", caught.message, caught.location);
+            let (call, place) = (self.plan.call.to_owned(), self.rank.place.clone());
+            Err(ErrorKind::Source { call, place, problem, remedy: "mend the Serialize of the item type".into() }.into())
+        })
     }
 
     /// Hands a batch to the threads of the pool, which start batches in this order.

@@ -10,7 +10,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A failed call. Every rank gets the same error; rank 0 is the one that prints it in full.
 ///
 /// `Display` and [`Error::kind`] tell everything on every rank. `Debug`, which Rust uses when `main` returns an error,
-/// is the same text on rank 0 and one short line on the others, so that a job of 1,000 ranks fails with one message.
+/// is the same text on rank 0 and one short line on the others. [`spmd`](crate::spmd) prints it once, whatever the number
+/// of ranks.
 ///
 /// # Examples
 ///
@@ -162,7 +163,7 @@ pub enum ErrorKind {
     /// A value could not be written as, or read from, bytes on its way to another rank.
     #[error(
         "{call}: a value of type {type_name} cannot be {doing} on {place}: {message}; \
-         bincode is not self-describing: avoid #[serde(untagged)], #[serde(flatten)] and types that only JSON can hold"
+         bincode is not self-describing: avoid #[serde(untagged)], #[serde(flatten)], #[serde(skip_serializing_if)] and types that only JSON can hold"
     )]
     Encoding {
         /// The call, by the name given with `named`.

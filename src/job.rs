@@ -87,7 +87,7 @@ impl<'w, S: Source> Over<'w, S> {
         Self { world, source, spec: Spec { to_all: true, ..Spec::default() }, identity: NoIdentity }
     }
 
-    /// The result when the input is empty. It is not combined with anything else.
+    /// The result when the input is empty, on each rank its own. It is not combined with anything else.
     ///
     /// # Examples
     ///
@@ -98,7 +98,8 @@ impl<'w, S: Source> Over<'w, S> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn identity<T>(self, value: T) -> Over<'w, S, Given<T>> {
-        let Self { world, source, spec, .. } = self;
+        let Self { world, source, mut spec, .. } = self;
+        spec.has_identity = true;
         Over { world, source, spec, identity: Given(value) }
     }
 }
@@ -119,7 +120,7 @@ impl<'w, S: Source, I> Over<'w, S, I> {
         self
     }
 
-    /// The number of consecutive items that are folded from left to right before anything is combined.
+    /// The number of consecutive items (of bytes, for lines) that are folded from left to right before anything is combined.
     ///
     /// It is rounded up to a power of two, and raised where more than 2^20 leaves would result. It belongs to the result:
     /// another leaf size may give other bits where combining rounds. Without this call it follows from the length of the

@@ -23,11 +23,13 @@ where
     type Partial = T;
     const RUNS: Runs = Runs::Leaf;
 
-    fn fold(&self, items: S::Batch, at: &At) -> Option<T> {
+    fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<T> {
         let mut items = items.into_iter();
         let mut value = (self.mapper)(items.next()?);
         for item in items {
-            at.advance();
+            if !at.goes_on() {
+                break;
+            }
             let next = (self.mapper)(item);
             at.role.set(Role::Combiner);
             value = (self.combiner)(value, next);
@@ -59,11 +61,13 @@ where
     type Partial = A;
     const RUNS: Runs = Runs::Leaf;
 
-    fn fold(&self, items: S::Batch, at: &At) -> Option<A> {
+    fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<A> {
         let mut value = (self.init)();
         for item in items {
             value = (self.step)(value, item);
-            at.advance();
+            if !at.goes_on() {
+                break;
+            }
         }
         Some(value)
     }
@@ -88,13 +92,16 @@ where
     type Partial = Vec<R>;
     const RUNS: Runs = Runs::Any;
 
-    fn fold(&self, items: S::Batch, at: &At) -> Option<Vec<R>> {
-        let mapped = items.into_iter().map(|item| {
-            let value = (self.mapper)(item);
-            at.advance();
-            value
-        });
-        Some(mapped.collect())
+    fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<Vec<R>> {
+        let items = items.into_iter();
+        let mut values = Vec::with_capacity(items.size_hint().0);
+        for item in items {
+            values.push((self.mapper)(item));
+            if !at.goes_on() {
+                break;
+            }
+        }
+        Some(values)
     }
 
     fn combine(&self, mut left: Vec<R>, right: Vec<R>) -> Vec<R> {
@@ -116,10 +123,12 @@ where
     type Partial = ();
     const RUNS: Runs = Runs::Any;
 
-    fn fold(&self, items: S::Batch, at: &At) -> Option<()> {
+    fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<()> {
         for item in items {
             (self.action)(item);
-            at.advance();
+            if !at.goes_on() {
+                break;
+            }
         }
         Some(())
     }
@@ -144,7 +153,7 @@ where
     type Partial = T;
     const RUNS: Runs = Runs::Batch;
 
-    fn fold(&self, items: S::Batch, _at: &At) -> Option<T> {
+    fn fold(&self, items: S::Batch, _at: &At<'_>) -> Option<T> {
         Some((self.mapper)(items))
     }
 

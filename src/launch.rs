@@ -42,6 +42,9 @@ pub(crate) struct Launcher {
     pub size: Option<usize>,
 }
 
+/// More than any machine has; a larger number is a slip.
+const THREADS_MOST: u64 = 1 << 16;
+
 /// The variables by which launchers make themselves known: name, rank, size.
 const LAUNCHERS: [(&str, &str, &str); 4] = [
     ("Open MPI's mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
@@ -55,11 +58,37 @@ pub(crate) fn launcher() -> Option<Launcher> {
     LAUNCHERS
         .iter()
         .find(|(_, rank, _)| std::env::var_os(rank).is_some())
-        .map(|(name, _, size)| Launcher { name, size: std::env::var(size).ok().and_then(|size| size.parse().ok()) })
+        .map(|(name, _, size)| Launcher { name, size: number_of(size).or_else(|| number_of(SLURM_SIZE)) })
+}
+
+/// The number of tasks of the Slurm step that this process belongs to.
+const SLURM_SIZE: &str = "SLURM_STEP_NUM_TASKS";
+
+fn number_of(variable: &str) -> Option<usize> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Refuses to be one of several copies that cannot see each other, each of which would do all the work.
+pub(crate) fn refuse_copies() -> Result<()> {
+    match launcher() {
+        None if number_of(SLURM_SIZE).is_some_and(|size| size > 1) => Err(Error::launch(
+            format!(
+                "srun started {} copies of this program, but no MPI to join them",
+                number_of(SLURM_SIZE).unwrap_or(0)
+            ),
+            "use srun --mpi=pmix (Open MPI) or --mpi=pmi2 (MPICH), or mpirun",
+        )),
+        Some(Launcher { name, size }) if cfg!(not(feature = "mpi")) && size.is_none_or(|size| size > 1) => {
+            Err(Error::launch(
+                format!("{name} started this program, which was built without MPI: each copy would do all the work"),
+                "build it with the feature `mpi`, or start it without a launcher",
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The rank as the launcher numbers it; 0 without one.
-#[cfg(feature = "mpi")]
 pub(crate) fn rank_from_environment() -> usize {
     LAUNCHERS.iter().find_map(|(_, rank, _)| std::env::var(rank).ok()?.parse().ok()).unwrap_or(0)
 }
@@ -69,14 +98,15 @@ pub(crate) fn host_name() -> String {
 }
 
 /// A number from a `RANKFOLD_…` variable. An empty variable counts as unset.
-pub(crate) fn number_from(variable: &str, least: u64) -> Result<Option<u64>> {
+pub(crate) fn number_from(variable: &str, least: u64, most: u64) -> Result<Option<u64>> {
     let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
-    let number = value.to_str().and_then(|value| value.trim().parse().ok()).filter(|number| *number >= least);
+    let number =
+        value.to_str().and_then(|value| value.trim().parse().ok()).filter(|number| (least..=most).contains(number));
     number.map(Some).ok_or_else(|| {
         Error::launch(
-            format!("{variable}={} is not a whole number of {least} or more", value.display()),
+            format!("{variable}={} is not a whole number from {least} to {most}", value.display()),
             format!("unset {variable} or give it a number"),
         )
     })
@@ -84,14 +114,21 @@ pub(crate) fn number_from(variable: &str, least: u64) -> Result<Option<u64>> {
 
 impl Introduction {
     pub fn of_this_process() -> Result<Self> {
+        let (mut cpus, mut launcher_cpus) = (cpus_of(None), cpus_of(getppid()));
+        // A container may be allowed less time than it is shown cores.
+        let quota = std::thread::available_parallelism().map_or(cpus.len(), std::num::NonZero::get);
+        if quota < cpus.len() {
+            cpus.truncate(quota);
+            launcher_cpus.clone_from(&cpus);
+        }
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let host = host_name();
         Ok(Self {
             machine: format!("{host} {}", boot.trim()),
             host,
-            cpus: cpus_of(None),
-            launcher_cpus: cpus_of(getppid()),
-            threads: number_from("RANKFOLD_THREADS", 1)?.map(|threads| threads.min(u64::from(u32::MAX)) as u32),
+            cpus,
+            launcher_cpus,
+            threads: number_from("RANKFOLD_THREADS", 1, THREADS_MOST)?.map(|threads| threads as u32),
             program: Program::of_this_process()?,
             wire: crate::wire::VERSION,
         })

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use crate::error::{Error, Place, Result};
 use crate::launch::{self, Introduction};
-use crate::rank::Rank;
+use crate::rank::{Rank, new_pool};
 use crate::report::{Progress, announce, verbosity};
+use crate::transport::Transport;
 use crate::transport::threads::{self as in_process, Threads};
 use crate::world::World;
 
 /// After a failed call the other ranks leave a moment after rank 0, so that its message is out before a launcher that
 /// has seen the first exit code ends the job.
 pub(crate) const ROOT_FIRST: Duration = Duration::from_millis(250);
+
+/// Ranks that are threads of one process, at most.
+const RANKS_MOST: u64 = 4096;
 
 /// Starts the ranks: call it first, on every rank, on the main thread.
 ///
@@ -36,16 +40,12 @@ pub(crate) const ROOT_FIRST: Duration = Duration::from_millis(250);
 /// # }
 /// ```
 pub fn init() -> Result<World> {
+    launch::refuse_copies().map_err(|error| error.on_rank(launch::rank_from_environment()))?;
     match launch::launcher() {
         #[cfg(feature = "mpi")]
         Some(launcher) => World::on_mpi(&launcher),
-        #[cfg(not(feature = "mpi"))]
-        Some(launch::Launcher { name, size: Some(size) }) if size > 1 => Err(Error::launch(
-            format!("{name} started {size} ranks, but this program was built without MPI: each would do all the work"),
-            "build it with the feature `mpi`, or start it without a launcher",
-        )),
         _ => {
-            let ranks = launch::number_from("RANKFOLD_RANKS", 1)?.unwrap_or(1) as usize;
+            let ranks = launch::number_from("RANKFOLD_RANKS", 1, RANKS_MOST)?.unwrap_or(1) as usize;
             let introductions = in_one_process(ranks)?;
             let world = World::in_this_process(&introductions, Progress::from_environment()?)?;
             let transport = if ranks == 1 { "no launcher" } else { "threads of one process" };
@@ -125,8 +125,10 @@ pub fn threads<R: Send>(ranks: usize, program: impl Fn(&World) -> R + Sync) -> V
     let introductions = in_one_process(ranks).unwrap_or_else(|error| panic!("{error}"));
     let (places, threads) = roster(&introductions);
     let run = |transport: Threads| {
-        let rank = Rank::new(transport, Arc::clone(&places), Arc::clone(&threads), Progress::silent());
-        program(&World::new(Box::new(rank.unwrap_or_else(|error| panic!("{error}"))), Vec::new()))
+        let rank = transport.rank();
+        let pool = new_pool(&places[rank], threads[rank]).unwrap_or_else(|error| panic!("{error}"));
+        let rank = Rank::new(transport, Arc::clone(&places), Arc::clone(&threads), pool, Progress::silent());
+        program(&World::new(Box::new(rank), Vec::new()))
     };
     std::thread::scope(|scope| {
         let run = &run;
@@ -139,6 +141,10 @@ pub fn threads<R: Send>(ranks: usize, program: impl Fn(&World) -> R + Sync) -> V
 
 /// What each rank of a process would say of itself: the same, so that they share its cores.
 pub(crate) fn in_one_process(ranks: usize) -> Result<Vec<Introduction>> {
+    if ranks as u64 > RANKS_MOST {
+        let problem = format!("{ranks} ranks do not fit in one process");
+        return Err(Error::launch(problem, format!("use {RANKS_MOST} at most, or mpirun on several machines")));
+    }
     let mut introduction = Introduction::of_this_process()?;
     introduction.launcher_cpus.clone_from(&introduction.cpus);
     Ok(vec![introduction; ranks])

@@ -30,6 +30,7 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     pub progress: Progress,
     /// The transport has failed: nobody can be waited for any more.
     pub broken: Option<Error>,
+    given_up: bool,
     /// Last, so that a rank of any transport can be used as a rank of some transport.
     pub transport: T,
 }
@@ -41,18 +42,20 @@ pub(crate) struct Traffic {
     pub bytes: u64,
 }
 
+/// The threads that a rank computes with.
+pub(crate) fn new_pool(place: &Place, threads: u32) -> Result<ThreadPool, Error> {
+    let rank = place.rank;
+    let name = move |thread| format!("rankfold-{rank}-{thread}");
+    rayon::ThreadPoolBuilder::new().num_threads(threads as usize).thread_name(name).build().map_err(|error| {
+        let problem = format!("{place} cannot start {threads} threads: {error}");
+        Error::launch(problem, "raise the limit on processes (ulimit -u) or set RANKFOLD_THREADS lower")
+    })
+}
+
 impl<T: Transport> Rank<T> {
-    pub fn new(transport: T, places: Arc<[Place]>, threads: Arc<[u32]>, progress: Progress) -> Result<Self, Error> {
+    pub fn new(transport: T, places: Arc<[Place]>, threads: Arc<[u32]>, pool: ThreadPool, progress: Progress) -> Self {
         let rank = transport.rank();
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads[rank] as usize)
-            .thread_name(move |thread| format!("rankfold-{rank}-{thread}"))
-            .build()
-            .map_err(|error| {
-                let problem = format!("{} cannot start {} threads: {error}", places[rank], threads[rank]);
-                Error::launch(problem, "raise the limit on processes (ulimit -u) or set RANKFOLD_THREADS lower")
-            })?;
-        Ok(Self {
+        Self {
             place: places[rank].clone(),
             left: BTreeMap::new(),
             places,
@@ -64,8 +67,9 @@ impl<T: Transport> Rank<T> {
             traffic: Traffic::default(),
             progress,
             broken: None,
+            given_up: false,
             transport,
-        })
+        }
     }
 }
 
@@ -148,6 +152,15 @@ impl Rank {
         let error = Error::from(ErrorKind::Mpi { function, place: self.place.clone(), message });
         self.broken.get_or_insert_with(|| error.clone());
         error
+    }
+
+    /// Where the transport has failed, nobody can be waited for: says why, and lets the others know.
+    pub fn give_up_if_broken(&mut self) {
+        if let Some(error) = self.broken.as_ref().filter(|_| !self.given_up) {
+            eprintln!("rankfold: error: {error}");
+            self.given_up = true;
+            self.transport.abandon();
+        }
     }
 
     /// Ends this rank's part: waits for the others, and says so if one of them still expects it to make a call.

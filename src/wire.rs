@@ -43,8 +43,10 @@ pub(crate) enum ToWorker {
     Recall { batch: Extent },
     /// Every leaf is done: go on to the reduction.
     Finish,
-    /// The call has failed: stop computing, answer `Stopped`, return the error.
+    /// The call has failed: stop computing and answer `Stopped`.
     Stop(Error),
+    /// Nobody computes any more: return the error. Not before, so that rank 0 is the first to tell it.
+    Release,
 }
 
 /// From a worker to the master.
@@ -88,6 +90,11 @@ pub(crate) struct Signature {
     pub fingerprint: u64,
     pub leaf: Option<u64>,
     pub result: String,
+    pub retries: u32,
+    /// Whether every rank gets the result.
+    pub to_all: bool,
+    /// Whether there is a value for empty input.
+    pub has_identity: bool,
 }
 
 impl Signature {
@@ -106,6 +113,15 @@ impl Signature {
                 } else {
                     differ("length of the input", len(self), len(other))
                 }
+            })
+            .or_else(|| differ("number of retries", self.retries.to_string(), other.retries.to_string()))
+            .or_else(|| {
+                let place = |signature: &Self| if signature.to_all { "every rank" } else { "rank 0 alone" }.to_owned();
+                differ("ranks that get the result", place(self), place(other))
+            })
+            .or_else(|| {
+                let given = |signature: &Self| if signature.has_identity { "an identity" } else { "none" }.to_owned();
+                differ("value for empty input", given(self), given(other))
             })
             .or_else(|| differ("leaf size", show(self.leaf), show(other.leaf)))
             .or_else(|| {

@@ -16,10 +16,11 @@ use crate::error::{Error, ErrorKind, Place, Result};
 use crate::job::Over;
 use crate::launch::Introduction;
 use crate::program::{ROOT_FIRST, in_one_process, roster};
-use crate::rank::Rank;
+use crate::rank::{Rank, new_pool};
 use crate::reduce::collective::Value;
 use crate::report::{Progress, Report};
 use crate::source::Source;
+use crate::transport::Transport;
 use crate::transport::threads;
 use crate::transport::threads::Threads;
 use crate::worker::caught;
@@ -326,7 +327,9 @@ impl World {
         let mut ranks = threads::ranks(introductions.len()).into_iter();
         let mut next = |progress| {
             let transport = ranks.next().expect("as many transports as introductions");
-            Rank::new(transport, Arc::clone(&places), Arc::clone(&threads), progress)
+            let rank = transport.rank();
+            let pool = new_pool(&places[rank], threads[rank])?;
+            Ok(Rank::new(transport, Arc::clone(&places), Arc::clone(&threads), pool, progress))
         };
         let rank = next(progress)?;
         let followers = introductions.iter().skip(1).map(|_| next(Progress::silent())).collect::<Result<_>>()?;
@@ -363,19 +366,19 @@ impl Drop for World {
             return;
         }
         let Inner { rank, followers, failed, .. } = self.inner.get_mut();
-        if let Some(error) = &rank.broken {
-            // Said here, since `main` has no chance to once the other ranks are told.
-            eprintln!("rankfold: error: {error}");
-        }
-        if std::thread::panicking() || rank.broken.is_some() {
+        if std::thread::panicking() {
             rank.transport.abandon();
+            return;
+        }
+        if rank.broken.is_some() {
+            rank.give_up_if_broken();
             return;
         }
         if !followers.is_empty() {
             return;
         }
-        if let Err(error) = rank.leave() {
-            tracing::debug!("{}: the transport did not close in order: {error}", rank.place);
+        if rank.leave().is_err() {
+            rank.give_up_if_broken();
         }
         if *failed && rank.rank() > 0 {
             std::thread::sleep(ROOT_FIRST);

@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | never shorter than | `max(h / ε, 2 s W)` | `h`: measured gap between two batches; overhead stays below `ε` (2 %). `s`: rank 0's time to serve one batch; with `W` workers it is busy at most half of the time |
 //! | wanted | `(R p / P) / x · μ / p` | factoring: each round hands out a fixed part of what is left |
-//! | never longer than | 0.5 s | an estimate that has gone stale costs at most that; progress stays visible |
+//! | never longer than | 0.5 s | costs change along the input, and a batch that has begun cannot be split; progress stays visible |
 //!
 //! `x = 2 + b² + b √(b² + 4)` with `b = P / (2 √R) · σ / μ` is the factor of Flynn Hummel, Schonberg and Flynn
 //! ("Factoring: a method for scheduling parallel loops", CACM 35(8), 1992) for every round but the first, which is not
@@ -26,6 +26,8 @@ use crate::wire::Cost;
 pub(crate) const OVERHEAD_TARGET: f64 = 0.02;
 /// A batch is not planned to take longer, in seconds, unless overhead demands it.
 const LONGEST: f64 = 0.5;
+/// Rank 0's load asks for no longer batches than this, in seconds.
+const SERVICE_MOST: f64 = 5.0;
 /// A batch that took less, in seconds, says little about the cost of a leaf.
 const MEASURABLE: f64 = 100e-6;
 /// A gap is not taken for shorter, in seconds: queues and locks cost this much even when nothing is waited for.
@@ -121,7 +123,8 @@ impl Policy {
     /// Below this many seconds a batch loses too much to overhead.
     pub fn least_seconds(&self, workers: usize) -> f64 {
         let gap = self.gap.0.unwrap_or(GAP_LEAST) / OVERHEAD_TARGET;
-        gap.max(2.0 * self.service.0.unwrap_or(0.0) * workers as f64)
+        // Serving a batch includes packing its items, which longer batches do not make cheaper: hence the bound.
+        gap.max((2.0 * self.service.0.unwrap_or(0.0) * workers as f64).min(SERVICE_MOST))
     }
 
     /// Expected wall seconds of `leaves` leaves on a worker.

@@ -86,9 +86,7 @@ enum Phase {
         deadline: Time,
     },
     /// The call has failed and nobody computes any more.
-    Stopped {
-        error: Option<Error>,
-    },
+    Stopped,
 }
 
 #[derive(Debug)]
@@ -139,10 +137,12 @@ pub(crate) enum Action {
     },
     /// All leaves are done: every worker goes on to the reduction.
     Finish,
-    /// The call has failed: tell every worker that has entered it.
+    /// The call has failed: tell every worker, also those that have not entered it yet.
     Stop {
         error: Error,
     },
+    /// Nobody computes any more: every rank returns the error.
+    Release,
     /// Some worker cannot be interrupted: end the program with the error.
     Abandon {
         error: Error,
@@ -189,7 +189,7 @@ impl Scheduler {
         match &self.phase {
             Phase::Running => self.advance(),
             Phase::Stopping { .. } => self.wind_up(now),
-            Phase::Finished | Phase::Stopped { .. } => {}
+            Phase::Finished | Phase::Stopped => {}
         }
         debug_assert_eq!(self.regions.left() + self.ledger.open_leaves() + self.done(), self.config.leaves);
     }
@@ -203,14 +203,6 @@ impl Scheduler {
     pub fn next_deadline(&self) -> Option<Time> {
         match &self.phase {
             Phase::Stopping { deadline, .. } => Some(*deadline),
-            _ => None,
-        }
-    }
-
-    /// The error of a call that has failed, once nobody computes any more.
-    pub fn take_stopped(&mut self) -> Option<Error> {
-        match &mut self.phase {
-            Phase::Stopped { error } => error.take(),
             _ => None,
         }
     }
@@ -363,10 +355,11 @@ impl Scheduler {
             .filter(|worker| self.workers[*worker].ready && !self.workers[*worker].stopped)
             .collect();
         if busy.is_empty() {
-            self.phase = Phase::Stopped { error: Some(error.clone()) };
+            self.actions.push_back(Action::Release);
+            self.phase = Phase::Stopped;
         } else if now >= *deadline {
             self.actions.push_back(Action::Abandon { error: error.clone(), busy });
-            self.phase = Phase::Stopped { error: None };
+            self.phase = Phase::Stopped;
         }
     }
 

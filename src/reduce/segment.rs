@@ -101,8 +101,8 @@ impl<T> Segments<T> {
             return Err(expected..self.leaves);
         }
         let (_, (extent, value)) = self.runs.pop_first().ok_or(0..self.leaves)?;
-        debug_assert_eq!(extent, Extent::root(self.leaves), "runs that tile all leaves have merged into one");
-        Ok(value)
+        // Runs that tile all leaves have merged into one.
+        if extent == Extent::root(self.leaves) { Ok(value) } else { Err(extent.end()..self.leaves) }
     }
 
     /// The highest node with the same leaves: up while the right sibling lies beyond the last leaf.

@@ -72,9 +72,9 @@ pub struct RankReport {
     pub batches: u64,
     /// Leaves computed.
     pub leaves: u64,
-    /// Messages sent, collectives included.
+    /// Messages sent while batches were handed out and computed; the reduction comes after the count.
     pub messages: u64,
-    /// Bytes sent, before MPI's own envelopes.
+    /// The bytes of these messages, without MPI's own envelopes.
     pub bytes: u64,
 }
 

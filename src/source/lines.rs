@@ -270,7 +270,8 @@ impl Source for Lines {
     }
 
     fn leaf(&self, len: u64) -> u64 {
-        (len >> 20).max((len >> 10).clamp(64 << 10, 1 << 20))
+        // Small enough that a short list of long jobs is spread over all ranks, large enough to be worth a read.
+        (len >> 20).max((len >> 10).clamp(64, 1 << 20))
     }
 
     fn unpack(&self, _range: Range<u64>, _bytes: &[u8]) -> Result<(), SourceError> {

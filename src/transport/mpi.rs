@@ -14,6 +14,7 @@ mod outbox;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{c_int, c_void};
+use std::mem::take;
 use std::sync::Arc;
 
 use ::mpi::ffi;
@@ -127,6 +128,7 @@ impl Mpi {
             check("MPI_Comm_size", ffi::MPI_Comm_size(duplicate, &raw mut size))?;
             duplicate
         };
+        environment::watch_exit();
         Ok(Self {
             comm: duplicate,
             rank: rank as usize,
@@ -424,6 +426,13 @@ impl Transport for Mpi {
             dropped(incoming);
         }
         environment::release(&mut self.comm, self.owns_mpi)
+    }
+}
+
+impl Drop for Mpi {
+    fn drop(&mut self) {
+        // Only after a failure is something under way: MPI may still write to these, so they are better lost than freed.
+        std::mem::forget((take(&mut self.receiving), take(&mut self.assembling), self.collective.take()));
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) enum Action {
     Send(ToMaster),
     /// Go on to the reduction.
     Finish,
-    /// Nothing runs here any more: return the error.
+    /// Nothing runs on any rank: return the error.
     Stop(Error),
 }
 
@@ -111,6 +111,7 @@ impl Agent {
                 self.actions.extend(self.held.iter().map(|batch| Action::Withdraw { batch: *batch }));
                 self.stop_when_idle();
             }
+            ToWorker::Release => self.actions.extend(self.failure.take().map(Action::Stop)),
         }
     }
 
@@ -126,11 +127,8 @@ impl Agent {
     }
 
     fn stop_when_idle(&mut self) {
-        if self.held.is_empty()
-            && let Some(error) = self.failure.clone()
-        {
+        if self.held.is_empty() {
             self.actions.push_back(Action::Send(ToMaster::Stopped));
-            self.actions.push_back(Action::Stop(error));
         }
     }
 }

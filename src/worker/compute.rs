@@ -36,7 +36,7 @@ pub(crate) trait Kernel<S: Source>: Sync {
     const RUNS: Runs;
 
     /// The partial of some items; nothing where there are none. Keeps `at` up to date.
-    fn fold(&self, items: S::Batch, at: &At) -> Option<Self::Partial>;
+    fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<Self::Partial>;
 
     fn combine(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
 }
@@ -54,16 +54,18 @@ pub(crate) enum Runs {
 
 /// Where a thread is, so that a panic can be told apart: which item of the run, and in which function.
 #[derive(Debug)]
-pub(crate) struct At {
+pub(crate) struct At<'b> {
     nth: Cell<u64>,
     pub role: Cell<Role>,
     items: Cell<(u64, u64)>,
+    cancelled: &'b AtomicBool,
 }
 
-impl At {
-    /// One item more is behind us.
-    pub fn advance(&self) {
+impl At<'_> {
+    /// One item more is behind us. False if the rest is not wanted any more; what was folded so far is dropped then.
+    pub fn goes_on(&self) -> bool {
         self.nth.set(self.nth.get() + 1);
+        !self.cancelled.load(Ordering::Relaxed)
     }
 }
 
@@ -91,6 +93,11 @@ struct Running<'b, P> {
     busy_nanos: AtomicU64,
 }
 
+thread_local! {
+    /// Nanoseconds that were timed inside of what this thread times now.
+    static INSIDE: Cell<u64> = const { Cell::new(0) };
+}
+
 /// A batch that comes to nothing; its `failure`, or whoever cancelled it, knows why.
 struct Fruitless;
 
@@ -109,10 +116,16 @@ impl<P> Running<'_, P> {
     }
 
     /// Runs something of the user's, with the clock running.
+    ///
+    /// What runs inside of it on this thread and is timed itself (a thread that waits in the user's own use of rayon may
+    /// take up another batch) counts there, and not twice.
     fn timed<R>(&self, f: impl FnOnce() -> R) -> R {
+        let outer = INSIDE.replace(0);
         let start = Instant::now();
         let result = f();
-        self.busy_nanos.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        let elapsed = start.elapsed().as_nanos() as u64;
+        self.busy_nanos.fetch_add(elapsed.saturating_sub(INSIDE.get()), Ordering::Relaxed);
+        INSIDE.set(outer + elapsed);
         result
     }
 }
@@ -175,7 +188,8 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
 
     /// The value of an extent on this thread alone, with the clock running.
     fn piece(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Option<K::Partial>, Fruitless> {
-        let at = At { nth: Cell::new(0), role: Cell::new(Role::Mapper), items: Cell::new((0, 0)) };
+        let (role, items, cancelled) = (Cell::new(Role::Mapper), Cell::new((0, 0)), run.cancelled);
+        let at = At { nth: Cell::new(0), role, items, cancelled };
         let value = run.timed(|| catch(|| self.folded(extent, run, &at)));
         match value {
             Ok(Ok(value)) => Ok(value),
@@ -194,7 +208,7 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
     }
 
     /// The tree below an extent, depth first, left to right.
-    fn folded(&self, extent: Extent, run: &Running<'_, S::Parcel>, at: &At) -> Result<Option<K::Partial>, Stop> {
+    fn folded(&self, extent: Extent, run: &Running<'_, S::Parcel>, at: &At<'_>) -> Result<Option<K::Partial>, Stop> {
         if extent.len > 1 && K::RUNS == Runs::Leaf {
             let [left, right] = extent.halves();
             let (left, right) = (self.folded(left, run, at)?, self.folded(right, run, at)?);
@@ -216,7 +230,8 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
         let items = self.items_of(extent);
         at.items.set((items.start, items.end));
         at.nth.set(0);
-        Ok(self.kernel.fold(self.source.read(run.parcel, items).map_err(Stop::Unreadable)?, at))
+        let value = self.kernel.fold(self.source.read(run.parcel, items).map_err(Stop::Unreadable)?, at);
+        if run.cancelled.load(Ordering::Relaxed) { Err(Stop::Cancelled) } else { Ok(value) }
     }
 
     /// Keeps a partial, combined with its buddies as far as they are here. Combining happens outside of the lock.
@@ -305,7 +320,7 @@ mod tests {
         type Partial = f64;
         const RUNS: Runs = Runs::Leaf;
 
-        fn fold(&self, items: Range<u64>, _at: &At) -> Option<f64> {
+        fn fold(&self, items: Range<u64>, _at: &At<'_>) -> Option<f64> {
             items.map(|item| 1.0 / (item as f64 + 0.1)).reduce(|a, b| a + b)
         }
 

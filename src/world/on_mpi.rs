@@ -2,7 +2,7 @@
 
 use mpi::topology::SimpleCommunicator;
 
-use super::{Arc, Error, Introduction, Progress, Rank, Result, World};
+use super::{Error, Introduction, Progress, ROOT_FIRST, Rank, Result, World, new_pool, roster};
 use crate::error::ErrorKind;
 use crate::launch::Launcher;
 use crate::report::{announce, verbosity};
@@ -15,8 +15,8 @@ impl World {
     pub(crate) fn on_mpi(launcher: &Launcher) -> Result<Self> {
         if transport::is_initialized() {
             return Err(Error::launch(
-                "MPI was initialised before rankfold::init was called",
-                "pass the communicator to rankfold::World::from_communicator instead",
+                "MPI is initialised already",
+                "call rankfold::init once; in a program that has started MPI, rankfold::World::from_communicator",
             ));
         }
         let communicator = transport::initialize().map_err(no_mpi)?;
@@ -44,27 +44,43 @@ impl World {
             found.and_then(|()| Ok((Introduction::of_this_process()?, verbosity()?, Progress::from_environment()?)));
         let own = own.map_err(|error| error.said_by(&place));
         let settings = own.as_ref().map(|(introduction, ..)| introduction.clone()).map_err(Error::clone);
-        match (meet(&mut transport, &settings), own) {
-            (Ok(introductions), Ok((_, verbosity, progress))) => {
-                let (places, threads) = crate::program::roster(&introductions);
+        let met = meet(&mut transport, &settings).and_then(|introductions| {
+            let (places, threads) = roster(&introductions);
+            let pool = new_pool(&places[number], threads[number]);
+            all_agree(&mut transport, &pool.as_ref().map(drop).map_err(Error::clone))?;
+            Ok((introductions, places, threads, pool?))
+        });
+        match (met, own) {
+            (Ok((introductions, places, threads, pool)), Ok((_, verbosity, progress))) => {
                 if number == 0 {
                     announce(verbosity, &introductions, &threads, &transport::library_version());
                 }
                 let progress = if number == 0 { progress } else { Progress::silent() };
-                let rank = Rank::new(transport, places, Arc::clone(&threads), progress)?;
-                let mut world = Self::new(Box::new(rank), Vec::new());
+                let mut world = Self::new(Box::new(Rank::new(transport, places, threads, pool, progress)), Vec::new());
                 world.communicator = Some(communicator);
                 Ok(world)
             }
             (Err(error), _) | (_, Err(error)) => {
+                if matches!(error.kind(), ErrorKind::Mpi { .. }) {
+                    // Nobody can be met any more.
+                    eprintln!("rankfold: error: {error}");
+                    transport.abort(1);
+                }
                 let _ = transport.close(&mut drop);
                 if number > 0 {
-                    std::thread::sleep(crate::program::ROOT_FIRST);
+                    std::thread::sleep(ROOT_FIRST);
                 }
                 Err(error.on_rank(number))
             }
         }
     }
+}
+
+/// Whether every rank has succeeded so far; else the error of the first that has not, on all of them.
+fn all_agree(transport: &mut Mpi, own: &Result<()>) -> Result<()> {
+    let bytes = wire::encode(own).map_err(unreadable)?;
+    let all = wait::complete(transport, Collective::AllGather(bytes)).map_err(no_mpi)?;
+    all.iter().try_for_each(|bytes| wire::decode::<Result<()>>(bytes).map_err(unreadable)?)
 }
 
 /// A launcher that has started several ranks, of which MPI sees one, is another MPI's.

@@ -156,6 +156,7 @@ impl<'m> Machine<'m> {
                     self.at(GRACE.as_secs_f64(), Happening::Tick);
                     (0..self.workers.len(), ToWorker::Stop(error))
                 }
+                Action::Release => (0..self.workers.len(), ToWorker::Release),
                 Action::Abandon { error, .. } => {
                     self.ended[0] = Some(Err(error));
                     self.events.clear();
@@ -311,7 +312,7 @@ fn a_failing_batch_ends_the_call_on_every_rank_when_no_retry_is_left() {
         machine.scheduler.config.retries = retries;
         machine.fails = &fails;
         machine.run(|_| 0.0);
-        let error = machine.scheduler.take_stopped().expect("the call has failed");
+        let Some(Some(Err(error))) = machine.ended.first() else { panic!("the call has not failed") };
         let ErrorKind::Panicked { attempts, .. } = error.kind() else { panic!("{error}") };
         assert_eq!(*attempts, retries + 1);
         assert!(machine.ended.iter().all(|end| matches!(end, Some(Err(_)))), "{:?}", machine.ended);

@@ -1,7 +1,8 @@
 //! The MPI library as a whole: starting it, ending it, and what its return codes say.
 
 use std::ffi::{c_char, c_int};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::mpi::ffi;
@@ -12,8 +13,8 @@ use crate::transport::Failure;
 /// From the last message to the end of the job.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// Whether this process must not exit without a word: between `initialize` and `release`.
-static RUNNING: AtomicBool = AtomicBool::new(false);
+/// Worlds that other ranks may wait for: as long as there is one, this process must not exit without a word.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Initialises MPI for calls from this thread alone, and gives the world communicator.
 pub(crate) fn initialize() -> Result<SimpleCommunicator, Failure> {
@@ -22,7 +23,6 @@ pub(crate) fn initialize() -> Result<SimpleCommunicator, Failure> {
     };
     // Its drop would finalize, also while unwinding, where the other ranks would wait for ever. `release` finalizes.
     std::mem::forget(universe);
-    watch_exit();
     if provided < ::mpi::Threading::Funneled {
         return Err(Failure {
             function: "MPI_Init_thread".into(),
@@ -52,7 +52,7 @@ pub(crate) fn library_version() -> String {
 
 /// Ends all ranks. Says nothing: the caller has.
 pub(super) fn abort(code: i32) -> ! {
-    RUNNING.store(false, Ordering::SeqCst);
+    OPEN.store(0, Ordering::SeqCst);
     // Some launchers kill the ranks before they have passed on what these have just printed.
     std::thread::sleep(LAST_WORDS);
     // SAFETY: MPI is initialised. The call is allowed to return when it failed; then the process ends all the same.
@@ -62,10 +62,10 @@ pub(super) fn abort(code: i32) -> ! {
 
 /// Frees the communicator and, where this library started MPI, finalizes it. Every rank must have come this far.
 pub(super) fn release(comm: &mut ffi::MPI_Comm, finalize: bool) -> Result<(), Failure> {
+    OPEN.fetch_sub(1, Ordering::SeqCst);
     // SAFETY: a communicator of ours with nothing under way, which is not used again.
     check("MPI_Comm_free", unsafe { ffi::MPI_Comm_free(comm) })?;
     if finalize {
-        RUNNING.store(false, Ordering::SeqCst);
         // SAFETY: called once, by the thread that initialised MPI, with nothing under way.
         check("MPI_Finalize", unsafe { ffi::MPI_Finalize() })?;
     }
@@ -87,12 +87,13 @@ pub(super) fn check(function: &str, code: c_int) -> Result<(), Failure> {
 }
 
 /// A process that exits in the middle of the program would leave the other ranks waiting: it ends them instead.
-fn watch_exit() {
+pub(super) fn watch_exit() {
+    static WATCHING: Once = Once::new();
     unsafe extern "C" {
         fn atexit(callback: extern "C" fn()) -> c_int;
     }
     extern "C" fn at_exit() {
-        if RUNNING.swap(false, Ordering::SeqCst) && is_initialized() {
+        if OPEN.load(Ordering::SeqCst) > 0 && is_initialized() {
             let (rank, host) = (crate::launch::rank_from_environment(), crate::launch::host_name());
             eprintln!(
                 "rankfold: rank {rank} ({host}) called exit() in the middle of the program, which would leave the other \
@@ -101,8 +102,9 @@ fn watch_exit() {
             abort(1);
         }
     }
-    if !RUNNING.swap(true, Ordering::SeqCst) {
-        // SAFETY: the C library's function with a callback that does not unwind.
-        unsafe { atexit(at_exit) };
-    }
+    OPEN.fetch_add(1, Ordering::SeqCst);
+    // SAFETY: the C library's function with a callback that does not unwind.
+    WATCHING.call_once(|| unsafe {
+        atexit(at_exit);
+    });
 }
