@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rustix::process::{Pid, getppid};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 
 /// What a rank tells the others when the program starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub(crate) struct Launcher {
     pub size: Option<usize>,
 }
 
+/// Ranks that are threads of one process, at most.
+pub(crate) const RANKS_MOST: u64 = 4096;
 /// More than any machine has; a larger number is a slip.
 const THREADS_MOST: u64 = 1 << 16;
 
@@ -214,6 +216,23 @@ pub(crate) fn unused_cores(ranks: &[Introduction]) -> BTreeMap<String, usize> {
         unused.entry(key).or_default().retain(|cpu| !rank.cpus.contains(cpu));
     }
     unused.into_iter().filter(|(_, cpus)| !cpus.is_empty()).map(|((_, host), cpus)| (host.into(), cpus.len())).collect()
+}
+
+/// What each rank of a process would say of itself: the same, so that they share its cores.
+pub(crate) fn in_one_process(ranks: usize) -> Result<Vec<Introduction>> {
+    if ranks as u64 > RANKS_MOST {
+        let problem = format!("{ranks} ranks do not fit in one process");
+        return Err(Error::launch(problem, format!("use {RANKS_MOST} at most, or mpirun on several machines")));
+    }
+    let mut introduction = Introduction::of_this_process()?;
+    introduction.launcher_cpus.clone_from(&introduction.cpus);
+    Ok(vec![introduction; ranks])
+}
+
+/// The places and threads of all ranks.
+pub(crate) fn roster(introductions: &[Introduction]) -> (Arc<[Place]>, Arc<[u32]>) {
+    let places = introductions.iter().enumerate().map(|(rank, who)| Place { rank, host: who.host.clone() });
+    (places.collect(), share_cores(introductions).into())
 }
 
 #[cfg(test)]

@@ -2,22 +2,14 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::error::{Error, Place, Result};
-use crate::launch::{self, Introduction};
-use crate::rank::{Rank, new_pool};
+use crate::error::{Error, Result};
+use crate::launch::{self, in_one_process, roster};
+use crate::rank::{ROOT_FIRST, Rank, new_pool};
 use crate::report::{Progress, announce, verbosity};
 use crate::transport::Transport;
 use crate::transport::threads::{self as in_process, Threads};
 use crate::world::World;
-
-/// After a failed call the other ranks leave a moment after rank 0, so that its message is out before a launcher that
-/// has seen the first exit code ends the job.
-pub(crate) const ROOT_FIRST: Duration = Duration::from_millis(250);
-
-/// Ranks that are threads of one process, at most.
-const RANKS_MOST: u64 = 4096;
 
 /// Starts the ranks: call it first, on every rank, on the main thread.
 ///
@@ -45,7 +37,7 @@ pub fn init() -> Result<World> {
         #[cfg(feature = "mpi")]
         Some(launcher) => World::on_mpi(&launcher),
         _ => {
-            let ranks = launch::number_from("RANKFOLD_RANKS", 1, RANKS_MOST)?.unwrap_or(1) as usize;
+            let ranks = launch::number_from("RANKFOLD_RANKS", 1, launch::RANKS_MOST)?.unwrap_or(1) as usize;
             let introductions = in_one_process(ranks)?;
             let world = World::in_this_process(&introductions, Progress::from_environment()?)?;
             let transport = if ranks == 1 { "no launcher" } else { "threads of one process" };
@@ -137,21 +129,4 @@ pub fn threads<R: Send>(ranks: usize, program: impl Fn(&World) -> R + Sync) -> V
         let ended = running.into_iter().map(std::thread::ScopedJoinHandle::join);
         ended.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
-}
-
-/// What each rank of a process would say of itself: the same, so that they share its cores.
-pub(crate) fn in_one_process(ranks: usize) -> Result<Vec<Introduction>> {
-    if ranks as u64 > RANKS_MOST {
-        let problem = format!("{ranks} ranks do not fit in one process");
-        return Err(Error::launch(problem, format!("use {RANKS_MOST} at most, or mpirun on several machines")));
-    }
-    let mut introduction = Introduction::of_this_process()?;
-    introduction.launcher_cpus.clone_from(&introduction.cpus);
-    Ok(vec![introduction; ranks])
-}
-
-/// The places and threads of all ranks.
-pub(crate) fn roster(introductions: &[Introduction]) -> (Arc<[Place]>, Arc<[u32]>) {
-    let places = introductions.iter().enumerate().map(|(rank, who)| Place { rank, host: who.host.clone() });
-    (places.collect(), launch::share_cores(introductions).into())
 }

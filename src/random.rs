@@ -3,7 +3,7 @@
 use rand::rand_core::{SeedableRng, TryRng};
 use rand_chacha::ChaCha8Rng;
 
-/// The random numbers of one item. Made by [`rng`]; implements the traits of [`rand`](crate::rand).
+/// The random numbers of one item. Made by [`rng`]; implements the traits of [`rand`].
 ///
 /// # Examples
 ///

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rayon::ThreadPool;
 
@@ -11,6 +12,11 @@ use crate::transport::wait::{Mood, Waiter};
 use crate::transport::{Channel, Collective, Failure, Incoming, Transport};
 use crate::wire::{self, Envelope, Message, ToMaster};
 
+/// After a failed call the other ranks leave a moment after rank 0, so that its message is out before a launcher that
+/// has seen the first exit code ends the job.
+pub(crate) const ROOT_FIRST: Duration = Duration::from_millis(250);
+
+/// What a rank keeps from call to call.
 pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     pub place: Place,
     /// All ranks, as they introduced themselves.

@@ -85,7 +85,7 @@ fn a_leaf_of_many_items_is_left_in_the_middle_when_the_call_has_failed() {
 fn time_in_a_mapper_that_uses_rayon_itself_is_counted_once() {
     let world = World::local(1).unwrap();
     let nap = || std::thread::sleep(Duration::from_millis(1));
-    world.over(0..64u64).map_batches(|_| drop(rayon::join(nap, nap)), |(), ()| ()).unwrap();
+    world.over(0..64u64).map_batches(|_| rayon::join(nap, nap).0, |(), ()| ()).unwrap();
     let report = world.report().unwrap();
     assert!(report.busy() <= report.wall * report.threads(), "{report}");
 }
