@@ -19,7 +19,7 @@ use crate::world::World;
 ///
 /// # Errors
 ///
-/// MPI does not start, was started before (use [`World::from_communicator`]), belongs to another launcher than the one
+/// MPI does not start, was started before (use `World::from_communicator`), belongs to another launcher than the one
 /// that runs, or ranks run different builds; a `RANKFOLD_…` variable makes no sense.
 ///
 /// # Examples
