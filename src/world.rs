@@ -379,8 +379,10 @@ impl Drop for World {
         if rank.leave().is_err() {
             rank.give_up_if_broken();
         }
-        if *failed && rank.rank() > 0 {
-            std::thread::sleep(ROOT_FIRST);
+        if *failed {
+            // A rank that left early with an error of its own tells that first, then rank 0 tells the call's.
+            let turns = if rank.rank() > 0 { 2 } else { u32::from(!rank.left.is_empty()) };
+            std::thread::sleep(ROOT_FIRST * turns);
         }
     }
 }
