@@ -14,6 +14,10 @@ const YIELDS: u32 = 500;
 /// On a machine with more ranks than cores a yield can take long; no more of them after this time.
 const YIELDING_MOST: Duration = Duration::from_millis(1);
 const SLEEP_LEAST: Duration = Duration::from_micros(20);
+/// Polls after each sleep while something is under way: some libraries take several to bring one message along.
+const BURST: u32 = 8;
+/// Inside a collective every step of the library's own waits for a poll, so that sleeps would add up.
+const SLEEP_MEETING: Duration = Duration::from_micros(200);
 /// While a message is leaving, its transfer may need this rank's attention.
 const SLEEP_IN_FLIGHT: Duration = Duration::from_micros(50);
 /// 135 idle ranks that wake 25 times a second each take about a tenth of a core together.
@@ -23,6 +27,7 @@ const SLEEP_MOST: Duration = Duration::from_millis(40);
 #[derive(Debug, Default)]
 pub(crate) struct Waiter {
     polls: u32,
+    burst: u32,
     idle_since: Option<Instant>,
 }
 
@@ -35,6 +40,8 @@ pub(crate) enum Mood {
     Starving,
     /// It has messages that are leaving.
     Sending,
+    /// It takes part in a collective.
+    Meeting,
 }
 
 impl Mood {
@@ -58,7 +65,17 @@ impl Waiter {
             std::thread::yield_now();
             return;
         }
-        let most = if mood == Mood::Sending { SLEEP_IN_FLIGHT } else { SLEEP_MOST };
+        if self.burst > 0 {
+            self.burst -= 1;
+            std::thread::yield_now();
+            return;
+        }
+        self.burst = if matches!(mood, Mood::Sending | Mood::Meeting) { BURST } else { 1 };
+        let most = match mood {
+            Mood::Sending => SLEEP_IN_FLIGHT,
+            Mood::Meeting => SLEEP_MEETING,
+            Mood::Busy | Mood::Starving => SLEEP_MOST,
+        };
         sleep((idle / 8).clamp(SLEEP_LEAST, most));
     }
 }
@@ -78,6 +95,6 @@ pub(crate) fn complete(transport: &mut dyn Transport, collective: Collective) ->
         if let Some(result) = transport.test()? {
             return Ok(result);
         }
-        waiter.wait(Mood::without_work(transport), std::thread::sleep);
+        waiter.wait(Mood::Meeting, std::thread::sleep);
     }
 }
