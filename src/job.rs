@@ -180,6 +180,9 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     /// need not commute, and rounding does no harm: the tree of combinations follows from the number of items alone, so
     /// the result has the same bits on any number of ranks.
     ///
+    /// The mapper may use rayon itself. While it waits for such work of its own, its thread may take up another batch
+    /// of this call: a lock that it holds across that wait could be asked for again by the same thread, and never given.
+    ///
     /// # Errors
     ///
     /// Empty input without an [`identity`](Self::identity), a panic in one of the functions, input that cannot be read,

@@ -1,6 +1,7 @@
 //! The lines at the start: who takes part, and what keeps cores from being used.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::launch::{Introduction, unused_cores};
@@ -47,8 +48,13 @@ pub(crate) fn verbosity() -> Result<Verbosity> {
     Ok(level)
 }
 
-/// Says on rank 0 who takes part and, if so, what leaves cores unused.
+/// Says on rank 0 who takes part and, if so, what leaves cores unused. Once: a program may make a world for each of its
+/// steps, and is still one program.
 pub(crate) fn announce(verbosity: Verbosity, ranks: &[Introduction], threads: &[u32], transport: &str) {
+    static ANNOUNCED: AtomicBool = AtomicBool::new(false);
+    if ANNOUNCED.swap(true, Ordering::Relaxed) {
+        return;
+    }
     if verbosity >= Verbosity::Info {
         eprintln!("rankfold: {}, {transport}", crew(ranks, threads));
     }

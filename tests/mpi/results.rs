@@ -83,7 +83,11 @@ fn a_code_of_its_own_mpi_calls_uses_rankfold_in_between() {
     let Some(mpirun) = launcher() else { return };
     for scenario in ["in-between", "two-worlds", "halves", "many-worlds", "init-twice"] {
         for ranks in if scenario == "many-worlds" { vec![2] } else { RANKS.to_vec() } {
-            assert_eq!(mpirun.run(ranks, &["test-user", scenario]).output(), format!("{scenario}: done\n"));
+            let ended = mpirun.run(ranks, &["test-user", scenario]);
+            assert_eq!(ended.output(), format!("{scenario}: done\n"));
+            if scenario == "many-worlds" {
+                assert_eq!(ended.stderr.matches("rankfold: 2 ranks").count(), 1, "{}", ended.stderr);
+            }
         }
     }
 }
