@@ -27,6 +27,8 @@ pub(crate) struct Spec {
     pub to_all: bool,
     /// Whether there is a value for empty input.
     pub has_identity: bool,
+    /// Whether an item may be computed twice where that gets the result sooner.
+    pub may_repeat: bool,
 }
 
 /// What a call gives on one rank.
@@ -64,8 +66,10 @@ where
         longest: (source.batch() / leaves.leaf).max(1),
         retries: spec.retries,
         whole_batches: K::RUNS == Runs::Batch,
+        may_repeat: spec.may_repeat,
+        patience: rank.patience,
     };
-    let scheduler = (rank.rank() == 0).then(|| Scheduler::new(config, &rank.threads));
+    let scheduler = (rank.rank() == 0).then(|| Scheduler::new(config, &rank.threads, &rank.lost));
     if rank.rank() == 0 {
         rank.progress.begin(call, leaves.items, source.unit());
     }
@@ -124,7 +128,8 @@ fn own_report(rank: &Rank, driven: &Driven) -> RankReport {
     }
 }
 
-/// A rank that unwinds out of a call will not answer its messages: the others must be told, or they would wait.
+/// A rank that unwinds out of a call, or that cannot reach the others any more, will not answer their messages: they must
+/// be told, or they would wait.
 struct AbandonOnPanic<'r>(&'r mut Rank);
 
 impl Drop for AbandonOnPanic<'_> {
@@ -132,5 +137,6 @@ impl Drop for AbandonOnPanic<'_> {
         if std::thread::panicking() {
             self.0.transport.abandon();
         }
+        self.0.give_up_if_broken();
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rayon::Scope;
 
@@ -23,7 +23,7 @@ use crate::transport::wait::{Mood, Waiter, sharpen_timer};
 use crate::wire::{Message, Signature, ToMaster, ToWorker};
 use crate::worker::agent::{self, Agent, Span};
 use crate::worker::caught::catch;
-use crate::worker::compute::Work;
+use crate::worker::compute::{Computed, Signals, Work};
 
 /// A call as one rank enters it.
 pub(crate) struct Plan<'c> {
@@ -54,6 +54,7 @@ pub(crate) fn drive(rank: &mut Rank, plan: Plan<'_>, work: &dyn Work) -> Result<
     sharpen_timer();
     let cancelled = AtomicBool::new(false);
     let pool = Arc::clone(&rank.pool);
+    let patience = rank.patience;
     let result = pool.in_place_scope(|scope| {
         let mut driver = Driver {
             rank,
@@ -61,9 +62,9 @@ pub(crate) fn drive(rank: &mut Rank, plan: Plan<'_>, work: &dyn Work) -> Result<
             work,
             scope,
             cancelled: &cancelled,
-            agent: Agent::default(),
+            agent: Agent::new(patience),
             claims: BTreeMap::new(),
-            computed: channel(),
+            ended: channel(),
             own: VecDeque::new(),
             waiter: Waiter::default(),
             begun: Instant::now(),
@@ -82,10 +83,9 @@ struct Driver<'d, 'scope> {
     scope: &'d Scope<'scope>,
     cancelled: &'scope AtomicBool,
     agent: Agent,
-    /// Batches that the pool has, each with a flag that is set by whoever is first: the thread that starts it, or the
-    /// withdrawal.
-    claims: BTreeMap<Extent, Arc<AtomicBool>>,
-    computed: (Sender<Computed>, Receiver<Computed>),
+    /// Batches that the pool has.
+    claims: BTreeMap<Extent, Arc<Claim>>,
+    ended: (Sender<Ended>, Receiver<Ended>),
     /// Messages of rank 0 to itself.
     own: VecDeque<Message>,
     waiter: Waiter,
@@ -102,12 +102,21 @@ impl Drop for Driver<'_, '_> {
     }
 }
 
+/// A batch that was handed to the pool.
+#[derive(Debug, Default)]
+struct Claim {
+    /// Set by whoever is first: the thread that starts it, or the withdrawal.
+    taken: AtomicBool,
+    /// Set to let it end at the next leaf.
+    cut: AtomicBool,
+}
+
 /// A batch that a thread of the pool is through with.
-struct Computed {
+struct Ended {
     batch: Extent,
     start: Instant,
     end: Instant,
-    result: Result<f64, Error>,
+    result: Result<Computed, Error>,
 }
 
 impl Driver<'_, '_> {
@@ -119,9 +128,9 @@ impl Driver<'_, '_> {
                 idle = false;
                 self.on_message(from, message)?;
             }
-            while let Ok(computed) = self.computed.1.try_recv() {
+            while let Ok(ended) = self.ended.1.try_recv() {
                 idle = false;
-                self.on_computed(computed);
+                self.on_ended(ended);
             }
             self.look_for_leavers()?;
             self.tick();
@@ -144,7 +153,7 @@ impl Driver<'_, '_> {
     fn on_message(&mut self, from: usize, message: Message) -> Result<(), Error> {
         match message {
             Message::ToWorker(ToWorker::Begin { leaves }) => self.work.begin(leaves),
-            Message::ToWorker(message) => self.agent.handle(agent::Event::Message(message)),
+            Message::ToWorker(message) => self.tell_agent(agent::Event::Message(message)),
             Message::ToMaster(ToMaster::Hello(signature)) => self.on_hello(from, signature)?,
             Message::ToMaster(message) => self.on_answer(from, message)?,
             Message::Leave => {}
@@ -182,13 +191,9 @@ impl Driver<'_, '_> {
     fn on_answer(&mut self, worker: usize, message: ToMaster) -> Result<(), Error> {
         let start = Instant::now();
         let is_done = matches!(message, ToMaster::Done { .. });
-        self.schedule(match message {
-            ToMaster::Done { batch, cost } => scheduler::Event::Done { worker, batch, cost },
-            ToMaster::Failed { batch, error } => scheduler::Event::Failed { worker, batch, error },
-            ToMaster::Returned { batch } => scheduler::Event::Returned { worker, batch },
-            ToMaster::Stopped => scheduler::Event::Stopped { worker },
-            ToMaster::Hello(_) => return Ok(()),
-        });
+        if let Some(event) = scheduler::Event::of_answer(worker, message) {
+            self.schedule(event);
+        }
         if is_done {
             self.act_as_master()?;
             self.schedule(scheduler::Event::Served { seconds: start.elapsed().as_secs_f64() });
@@ -196,19 +201,25 @@ impl Driver<'_, '_> {
         Ok(())
     }
 
-    fn on_computed(&mut self, computed: Computed) {
-        let Computed { batch, start, end, result } = computed;
+    fn on_ended(&mut self, ended: Ended) {
+        let Ended { batch, start, end, result } = ended;
         self.claims.remove(&batch);
-        self.agent.handle(match result {
-            Ok(busy) => {
+        let event = match result {
+            Ok(Computed { busy, rest }) => {
                 self.driven.busy += busy;
                 self.driven.batches += 1;
-                self.driven.leaves += batch.len;
+                self.driven.leaves += batch.len - rest.iter().map(|part| part.len).sum::<u64>();
                 let [start, end] = [start, end].map(|moment| self.time_of(moment));
-                agent::Event::Computed { batch, span: Span { start, end, busy } }
+                agent::Event::Computed { batch, rest, span: Span { start, end, busy } }
             }
             Err(error) => agent::Event::Failed { batch, error },
-        });
+        };
+        self.tell_agent(event);
+    }
+
+    fn tell_agent(&mut self, event: agent::Event) {
+        let now = self.time_of(Instant::now());
+        self.agent.handle(now, event);
     }
 
     /// A rank that left the program before it made this call will never make it.
@@ -233,6 +244,9 @@ impl Driver<'_, '_> {
 
     fn tick(&mut self) {
         let now = self.time_of(Instant::now());
+        if now >= self.agent.next_deadline() {
+            self.agent.handle(now, agent::Event::Tick);
+        }
         let Some(scheduler) = &mut self.plan.scheduler else { return };
         if scheduler.next_deadline().is_some_and(|deadline| now >= deadline) {
             scheduler.handle(now, scheduler::Event::Tick);
@@ -247,16 +261,15 @@ impl Driver<'_, '_> {
         while let Some(action) = self.agent.poll_action() {
             match action {
                 agent::Action::Compute { batch, parcel } => self.compute(batch, parcel),
-                agent::Action::Withdraw { batch } => {
-                    if self.claims.get(&batch).is_some_and(|claim| !claim.swap(true, Ordering::AcqRel)) {
-                        self.claims.remove(&batch);
-                        self.agent.handle(agent::Event::Withdrawn { batch });
-                    }
-                }
+                agent::Action::Withdraw { batch } => self.withdraw(batch),
                 agent::Action::Cancel => self.cancelled.store(true, Ordering::Relaxed),
                 agent::Action::Send(message) => self.answer(message)?,
-                agent::Action::Finish => return Ok(Some(Ending::Finished)),
+                agent::Action::Finish { lost } => {
+                    self.rank.lost = lost.into_iter().collect();
+                    return Ok(Some(Ending::Finished));
+                }
                 agent::Action::Stop(error) => return Ok(Some(Ending::Failed(error))),
+                agent::Action::GiveUp { silence } => return Err(self.rank.silent(0, silence)),
             }
         }
         Ok(None)
@@ -267,12 +280,14 @@ impl Driver<'_, '_> {
             match action {
                 scheduler::Action::Assign { worker, batch } => self.assign(worker, batch)?,
                 scheduler::Action::Recall { worker, batch } => self.command(worker, ToWorker::Recall { batch })?,
-                scheduler::Action::Finish => {
+                scheduler::Action::Finish { lost } => {
                     if let Some(scheduler) = &self.plan.scheduler {
                         self.driven.lengths = scheduler.lengths().clone();
                     }
-                    self.command_all(&ToWorker::Finish)?;
+                    self.command_all(&ToWorker::Finish { lost })?;
                 }
+                scheduler::Action::Lose { worker, silence } => self.lose(worker, silence),
+                scheduler::Action::Beat => self.command_all(&ToWorker::Beat)?,
                 scheduler::Action::Stop { error } => self.command_all(&ToWorker::Stop(error))?,
                 scheduler::Action::Release => self.command_all(&ToWorker::Release)?,
                 scheduler::Action::Abandon { error, busy } => self.abandon(&error, &busy),
@@ -301,23 +316,35 @@ impl Driver<'_, '_> {
         })
     }
 
+    /// Takes a batch back from the threads, or lets it end soon if one has started it.
+    fn withdraw(&mut self, batch: Extent) {
+        let Some(claim) = self.claims.get(&batch) else { return };
+        if claim.taken.swap(true, Ordering::AcqRel) {
+            claim.cut.store(true, Ordering::Relaxed);
+        } else {
+            self.claims.remove(&batch);
+            self.tell_agent(agent::Event::Withdrawn { batch });
+        }
+    }
+
     /// Hands a batch to the threads of the pool, which start batches in this order.
     fn compute(&mut self, batch: Extent, parcel: Vec<u8>) {
-        let claim = Arc::new(AtomicBool::new(false));
+        let claim = Arc::new(Claim::default());
         self.claims.insert(batch, Arc::clone(&claim));
-        let (work, cancelled, computed) = (self.work, self.cancelled, self.computed.0.clone());
+        let (work, cancelled, ended) = (self.work, self.cancelled, self.ended.0.clone());
         let (call, place) = (self.plan.call.to_owned(), self.rank.place.clone());
         self.scope.spawn(move |_| {
-            if claim.swap(true, Ordering::AcqRel) {
+            if claim.taken.swap(true, Ordering::AcqRel) {
                 return;
             }
             let start = Instant::now();
-            let result = catch(|| work.compute(batch, &parcel, cancelled)).unwrap_or_else(|caught| {
+            let signals = Signals { cancelled, cut: &claim.cut };
+            let result = catch(|| work.compute(batch, &parcel, signals)).unwrap_or_else(|caught| {
                 let message = format!("{} at {}{}", caught.message, caught.location, caught.backtrace);
                 Err(ErrorKind::Internal { call, place, message }.into())
             });
             // Nobody listens any more only when the call has failed.
-            let _ = computed.send(Computed { batch, start, end: Instant::now(), result });
+            let _ = ended.send(Ended { batch, start, end: Instant::now(), result });
         });
     }
 
@@ -350,6 +377,18 @@ impl Driver<'_, '_> {
         }
     }
 
+    /// A rank is silent for too long: the call goes on without it.
+    fn lose(&mut self, worker: usize, silence: Duration) {
+        self.rank.progress.end();
+        eprintln!(
+            "rankfold: warning: {} has not answered for {} s; the others compute {} again what it had done, and go on \
+             without it (RANKFOLD_PATIENCE=seconds bears longer silence)",
+            self.rank.places[worker],
+            silence.as_secs(),
+            self.plan.call
+        );
+    }
+
     /// Some mapper goes on although the call has failed, and cannot be interrupted: the program ends here.
     fn abandon(&mut self, error: &Error, busy: &[usize]) -> ! {
         self.rank.progress.end();
@@ -367,10 +406,10 @@ impl Driver<'_, '_> {
         let starving = Mood::without_work(&self.rank.transport);
         let mood = if self.claims.is_empty() { starving } else { Mood::Busy };
         let mut late = None;
-        self.waiter.wait(mood, |sleep| late = self.computed.1.recv_timeout(sleep).ok());
-        if let Some(computed) = late {
+        self.waiter.wait(mood, |sleep| late = self.ended.1.recv_timeout(sleep).ok());
+        if let Some(ended) = late {
             self.waiter.reset();
-            self.on_computed(computed);
+            self.on_ended(ended);
         }
     }
 

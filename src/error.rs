@@ -160,6 +160,21 @@ pub enum ErrorKind {
         number: u64,
     },
 
+    /// A rank has stopped answering, and the call cannot be completed without it.
+    #[error(
+        "{place} has not answered {waiting} for {seconds} s, and this call cannot end without it; see whether that process \
+         or its node is stopped, overloaded or gone, and start the program again (RANKFOLD_PATIENCE=seconds bears longer \
+         silence)"
+    )]
+    Silent {
+        /// The rank that is silent.
+        place: Place,
+        /// For how long.
+        seconds: u64,
+        /// The rank that waited for it.
+        waiting: Place,
+    },
+
     /// A value could not be written as, or read from, bytes on its way to another rank.
     #[error(
         "{call}: a value of type {type_name} cannot be {doing} on {place}: {message}; \

@@ -84,7 +84,7 @@ impl<T> Identity<T> for Given<T> {
 
 impl<'w, S: Source> Over<'w, S> {
     pub(crate) fn new(world: &'w World, source: S) -> Self {
-        Self { world, source, spec: Spec { to_all: true, ..Spec::default() }, identity: NoIdentity }
+        Self { world, source, spec: Spec { to_all: true, may_repeat: true, ..Spec::default() }, identity: NoIdentity }
     }
 
     /// The result when the input is empty, on each rank its own. It is not combined with anything else.
@@ -345,10 +345,12 @@ impl<'w, S: Source, I> Over<'w, S, I> {
         self.make("map", &Map { mapper, value: PhantomData }, |_| Some(Vec::new()))
     }
 
-    fn for_each_anywhere<F>(self, action: F) -> Result<Option<()>>
+    fn for_each_anywhere<F>(mut self, action: F) -> Result<Option<()>>
     where
         F: Fn(S::Item) + Sync,
     {
+        // What is done for its effects is done once, as long as no rank is lost.
+        self.spec.may_repeat = false;
         self.make("for_each", &ForEach { action }, |_| Some(()))
     }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rustix::process::{Pid, getppid};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Place, Result};
+use crate::master::liveness::Patience;
 
 /// What a rank tells the others when the program starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub(crate) struct Introduction {
     pub launcher_cpus: Vec<u32>,
     /// Threads that the user asked for, if so.
     pub threads: Option<u32>,
+    /// How long silence is borne, as far as this rank was told.
+    pub patience: Duration,
     pub program: Program,
     pub wire: u32,
 }
@@ -46,6 +50,10 @@ pub(crate) struct Launcher {
 pub(crate) const RANKS_MOST: u64 = 4096;
 /// More than any machine has; a larger number is a slip.
 const THREADS_MOST: u64 = 1 << 16;
+/// A year; a larger number of seconds is a slip.
+const SECONDS_MOST: u64 = 365 * 24 * 3600;
+/// How long silence of a rank is borne if nobody says otherwise.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The variables by which launchers make themselves known: name, rank, size.
 const LAUNCHERS: [(&str, &str, &str); 4] = [
@@ -131,6 +139,7 @@ impl Introduction {
             cpus,
             launcher_cpus,
             threads: number_from("RANKFOLD_THREADS", 1, THREADS_MOST)?.map(|threads| threads as u32),
+            patience: number_from("RANKFOLD_PATIENCE", 1, SECONDS_MOST)?.map_or(PATIENCE, Duration::from_secs),
             program: Program::of_this_process()?,
             wire: crate::wire::VERSION,
         })
@@ -229,10 +238,26 @@ pub(crate) fn in_one_process(ranks: usize) -> Result<Vec<Introduction>> {
     Ok(vec![introduction; ranks])
 }
 
-/// The places and threads of all ranks.
-pub(crate) fn roster(introductions: &[Introduction]) -> (Arc<[Place]>, Arc<[u32]>) {
-    let places = introductions.iter().enumerate().map(|(rank, who)| Place { rank, host: who.host.clone() });
-    (places.collect(), share_cores(introductions).into())
+/// What every rank knows of all ranks.
+#[derive(Debug, Clone)]
+pub(crate) struct Roster {
+    pub places: Arc<[Place]>,
+    /// Threads that each rank computes with.
+    pub threads: Arc<[u32]>,
+    pub patience: Patience,
+}
+
+impl Roster {
+    /// Rank 0's patience is everybody's.
+    pub fn new(introductions: &[Introduction]) -> Self {
+        let places = introductions.iter().enumerate().map(|(rank, who)| Place { rank, host: who.host.clone() });
+        let patience = introductions.first().map_or(PATIENCE, |root| root.patience);
+        Self {
+            places: places.collect(),
+            threads: share_cores(introductions).into(),
+            patience: Patience::new(patience, introductions.len()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -246,6 +271,7 @@ mod tests {
             cpus: cpus.into(),
             launcher_cpus: launcher_cpus.into(),
             threads: None,
+            patience: PATIENCE,
             program: Program { path: String::new(), length: 0, checksum: 0 },
             wire: 0,
         }

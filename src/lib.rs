@@ -87,6 +87,8 @@ mod time;
 mod launch;
 mod report;
 mod error;
+// The same scheduler on machines that are not there.
+pub mod simulate;
 
 pub use error::{Error, ErrorKind, Place, Result, Role};
 pub use job::{OnRoot, Over};

@@ -1,10 +1,9 @@
 //! How a program starts and ends: `init` for `main`, `spmd` for a whole program, `threads` for tests.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::launch::{self, in_one_process, roster};
+use crate::launch::{self, Roster, in_one_process};
 use crate::rank::{ROOT_FIRST, Rank, new_pool};
 use crate::report::{Progress, announce, verbosity};
 use crate::transport::Transport;
@@ -115,11 +114,11 @@ where
 /// ```
 pub fn threads<R: Send>(ranks: usize, program: impl Fn(&World) -> R + Sync) -> Vec<R> {
     let introductions = in_one_process(ranks).unwrap_or_else(|error| panic!("{error}"));
-    let (places, threads) = roster(&introductions);
+    let roster = Roster::new(&introductions);
     let run = |transport: Threads| {
         let rank = transport.rank();
-        let pool = new_pool(&places[rank], threads[rank]).unwrap_or_else(|error| panic!("{error}"));
-        let rank = Rank::new(transport, Arc::clone(&places), Arc::clone(&threads), pool, Progress::silent());
+        let pool = new_pool(&roster, rank).unwrap_or_else(|error| panic!("{error}"));
+        let rank = Rank::new(transport, &roster, pool, Progress::silent());
         program(&World::new(Box::new(rank), Vec::new()))
     };
     std::thread::scope(|scope| {

@@ -1,16 +1,22 @@
 //! A rank between calls: its transport, its place, its threads, and messages that came early.
+//!
+//! Whoever waits for others inside of a call stays in touch meanwhile: it lets rank 0 know that it lives (rank 0 tells
+//! everybody), and gives up when those it depends on were silent for too long. So no wait inside of a call lasts for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
 
 use crate::error::{Error, ErrorKind, Place};
+use crate::launch::Roster;
+use crate::master::liveness::Patience;
 use crate::report::Progress;
 use crate::transport::wait::{Mood, Waiter};
 use crate::transport::{Channel, Collective, Failure, Incoming, Transport};
-use crate::wire::{self, Envelope, Message, ToMaster};
+use crate::wire::{self, Envelope, Message, ToMaster, ToWorker};
 
 /// After a failed call the other ranks leave a moment after rank 0, so that its message is out before a launcher that
 /// has seen the first exit code ends the job.
@@ -32,6 +38,13 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     partials: Vec<(usize, Vec<u8>)>,
     /// The calls that a rank had made when it left, for ranks that have.
     pub left: BTreeMap<usize, u64>,
+    /// The ranks without which the last call was completed, as far as they are still silent.
+    pub lost: BTreeSet<usize>,
+    pub patience: Patience,
+    /// When each rank was heard last.
+    heard: Vec<Instant>,
+    /// When this rank last looked after others and told them that it lives.
+    touched: Instant,
     pub traffic: Traffic,
     pub progress: Progress,
     /// The transport has failed: nobody can be waited for any more.
@@ -49,8 +62,8 @@ pub(crate) struct Traffic {
 }
 
 /// The threads that a rank computes with.
-pub(crate) fn new_pool(place: &Place, threads: u32) -> Result<ThreadPool, Error> {
-    let rank = place.rank;
+pub(crate) fn new_pool(roster: &Roster, rank: usize) -> Result<ThreadPool, Error> {
+    let (place, threads) = (&roster.places[rank], roster.threads[rank]);
     let name = move |thread| format!("rankfold-{rank}-{thread}");
     rayon::ThreadPoolBuilder::new().num_threads(threads as usize).thread_name(name).build().map_err(|error| {
         let problem = format!("{place} cannot start {threads} threads: {error}");
@@ -59,13 +72,17 @@ pub(crate) fn new_pool(place: &Place, threads: u32) -> Result<ThreadPool, Error>
 }
 
 impl<T: Transport> Rank<T> {
-    pub fn new(transport: T, places: Arc<[Place]>, threads: Arc<[u32]>, pool: ThreadPool, progress: Progress) -> Self {
+    pub fn new(transport: T, roster: &Roster, pool: ThreadPool, progress: Progress) -> Self {
         let rank = transport.rank();
         Self {
-            place: places[rank].clone(),
+            place: roster.places[rank].clone(),
             left: BTreeMap::new(),
-            places,
-            threads,
+            lost: BTreeSet::new(),
+            patience: roster.patience,
+            heard: vec![Instant::now(); roster.places.len()],
+            touched: Instant::now(),
+            places: Arc::clone(&roster.places),
+            threads: Arc::clone(&roster.threads),
             pool: Arc::new(pool),
             call: 0,
             early: Vec::new(),
@@ -110,6 +127,7 @@ impl Rank {
             }
         }
         while let Some(Incoming { from, channel, bytes }) = self.receive()? {
+            self.heard[from] = Instant::now();
             if channel == Channel::Partials {
                 self.partials.push((from, bytes));
                 continue;
@@ -135,11 +153,84 @@ impl Rank {
             if let Some(position) = self.partials.iter().position(|(sender, _)| *sender == from) {
                 return Ok(self.partials.remove(position).1);
             }
-            match self.next_message()? {
-                Some((_, message)) => tracing::debug!("dropped {message:?} in the reduction"),
-                None => waiter.wait(Mood::without_work(&self.transport), std::thread::sleep),
+            if let Some((_, message)) = self.next_message()? {
+                tracing::debug!("dropped {message:?} in the reduction");
+            } else {
+                self.stay_in_touch()?;
+                waiter.wait(Mood::without_work(&self.transport), std::thread::sleep);
             }
         }
+    }
+
+    /// The scheduling part of a call has ended, with everybody alive: silence counts from now.
+    pub fn begin_vigil(&mut self) {
+        let now = Instant::now();
+        self.heard.fill(now);
+        self.touched = now;
+    }
+
+    /// For whoever waits inside of a call: tells that this rank lives, and looks whether the others do.
+    ///
+    /// # Errors
+    ///
+    /// A rank that this one depends on was silent for too long: everybody on rank 0, rank 0 elsewhere.
+    pub fn stay_in_touch(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        let pause = now.duration_since(self.touched);
+        if self.size() == 1 || pause < self.patience.interval() / 2 {
+            return Ok(());
+        }
+        self.touched = now;
+        if pause > 2 * self.patience.interval() {
+            // This rank has slept itself, and nobody else is to blame.
+            self.heard.iter_mut().for_each(|heard| *heard += pause);
+        }
+        while let Some((_, message)) = self.next_message()? {
+            tracing::debug!("dropped {message:?} in the reduction");
+        }
+        let (mine, others) = (self.rank(), if self.rank() == 0 { 1..self.size() } else { 0..1 });
+        for other in others.filter(|other| *other != mine) {
+            if self.lost.contains(&other) {
+                continue;
+            }
+            let silence = now.saturating_duration_since(self.heard[other]);
+            if silence > self.patience.bound() {
+                return Err(self.silent(other, silence));
+            }
+            let beat = if mine == 0 { Message::ToWorker(ToWorker::Beat) } else { Message::ToMaster(ToMaster::Beat) };
+            self.send(other, beat)?;
+        }
+        Ok(())
+    }
+
+    /// Does something that may take long on the pool, and stays in touch meanwhile.
+    pub fn meanwhile<R: Send>(&mut self, work: impl FnOnce() -> R + Send) -> Result<R, Error> {
+        let pool = Arc::clone(&self.pool);
+        pool.in_place_scope(|scope| {
+            let (done, result) = channel();
+            scope.spawn(move |_| drop(done.send(work())));
+            loop {
+                match result.recv_timeout(self.patience.interval() / 2) {
+                    Ok(value) => return Ok(value),
+                    Err(RecvTimeoutError::Timeout) => self.stay_in_touch()?,
+                    // The work has panicked; the scope passes that on.
+                    Err(RecvTimeoutError::Disconnected) => {
+                        return Err(self.internal("the reduction", "it panicked".into()));
+                    }
+                }
+            }
+        })
+    }
+
+    /// Somebody without whom this call cannot end is silent: nobody can be waited for any more.
+    pub fn silent(&mut self, other: usize, silence: Duration) -> Error {
+        let error = Error::from(ErrorKind::Silent {
+            place: self.places[other].clone(),
+            seconds: silence.as_secs(),
+            waiting: self.place.clone(),
+        });
+        self.broken.get_or_insert_with(|| error.clone());
+        error
     }
 
     /// Takes part in a collective and waits for its result.
@@ -148,8 +239,15 @@ impl Rank {
             self.traffic.messages += 1;
             self.traffic.bytes += bytes.len() as u64;
         }
-        let result = crate::transport::wait::complete(&mut self.transport, collective);
-        result.map_err(|failure| self.failed(failure))
+        self.transport.start(collective).map_err(|failure| self.failed(failure))?;
+        let mut waiter = Waiter::default();
+        loop {
+            if let Some(result) = self.transport.test().map_err(|failure| self.failed(failure))? {
+                return Ok(result);
+            }
+            self.stay_in_touch()?;
+            waiter.wait(Mood::Meeting, std::thread::sleep);
+        }
     }
 
     /// The transport does not work any more.
@@ -163,6 +261,10 @@ impl Rank {
     /// Where the transport has failed, nobody can be waited for: says why, and lets the others know.
     pub fn give_up_if_broken(&mut self) {
         if let Some(error) = self.broken.as_ref().filter(|_| !self.given_up) {
+            if self.rank() > 1 && matches!(error.kind(), ErrorKind::Silent { .. }) {
+                // All workers miss rank 0 at the same moment; rank 1 speaks.
+                std::thread::sleep(4 * ROOT_FIRST);
+            }
             eprintln!("rankfold: error: {error}");
             self.given_up = true;
             self.transport.abandon();
@@ -171,6 +273,9 @@ impl Rank {
 
     /// Ends this rank's part: waits for the others, and says so if one of them still expects it to make a call.
     pub fn leave(&mut self) -> Result<(), Error> {
+        if !self.lost.is_empty() {
+            self.leave_without_the_lost()?;
+        }
         let others = if self.rank() == 0 { 1..self.size() } else { 0..1 };
         others.into_iter().try_for_each(|other| self.send(other, Message::Leave))?;
         let (mut expected, now) = (None, self.call);
@@ -187,6 +292,44 @@ impl Rank {
             eprintln!("rankfold: error: {}", ErrorKind::Left { call, place, calls: now, waiting, number });
         }
         closed.map_err(|failure| self.failed(failure))
+    }
+
+    /// A lost rank never comes to the end, so nobody can wait for it there. Rank 0 waits for the others; if the lost ones
+    /// have come back meanwhile, all leave together, else rank 0 ends the program, whose results are complete.
+    fn leave_without_the_lost(&mut self) -> Result<(), Error> {
+        if self.rank() > 0 {
+            self.send(0, Message::Leave)?;
+            return self.wait_until(|rank| rank.left.contains_key(&0));
+        }
+        self.wait_until(|rank| {
+            (1..rank.size()).all(|other| rank.lost.contains(&other) || rank.left.contains_key(&other))
+        })?;
+        let missing: Vec<String> = self
+            .lost
+            .iter()
+            .filter(|lost| !self.left.contains_key(lost))
+            .map(|lost| self.places[*lost].to_string())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        eprintln!(
+            "rankfold: warning: {} never answered again; all results are complete without it, and rank 0 ends the program",
+            missing.join(", ")
+        );
+        std::thread::sleep(ROOT_FIRST);
+        self.transport.abort(0)
+    }
+
+    /// Waits for messages until they have brought about something.
+    fn wait_until(&mut self, happened: impl Fn(&Self) -> bool) -> Result<(), Error> {
+        let mut waiter = Waiter::default();
+        while !happened(self) {
+            if self.next_message()?.is_none() {
+                waiter.wait(Mood::without_work(&self.transport), std::thread::sleep);
+            }
+        }
+        Ok(())
     }
 
     pub fn internal(&self, call: &str, message: String) -> Error {

@@ -39,14 +39,16 @@ pub(crate) enum ToWorker {
         #[serde(with = "serde_bytes")]
         parcel: Vec<u8>,
     },
-    /// Give this batch back if it has not been started.
+    /// Give this batch back if it has not been started, else what is left of it.
     Recall { batch: Extent },
-    /// Every leaf is done: go on to the reduction.
-    Finish,
+    /// Every leaf is done: go on to the reduction, without the ranks that are lost.
+    Finish { lost: Vec<usize> },
     /// The call has failed: stop computing and answer `Stopped`.
     Stop(Error),
     /// Nobody computes any more: return the error. Not before, so that rank 0 is the first to tell it.
     Release,
+    /// Rank 0 lives.
+    Beat,
 }
 
 /// From a worker to the master.
@@ -54,8 +56,10 @@ pub(crate) enum ToWorker {
 pub(crate) enum ToMaster {
     /// The worker has entered the call.
     Hello(Result<Signature, Error>),
+    /// The batch was computed, but for the parts in `rest`, which are left undone because it was recalled.
     Done {
         batch: Extent,
+        rest: Vec<Extent>,
         cost: Cost,
     },
     Failed {
@@ -68,6 +72,8 @@ pub(crate) enum ToMaster {
     },
     /// Nothing runs here any more.
     Stopped,
+    /// The worker lives, and has nothing else to say.
+    Beat,
 }
 
 /// What a batch cost its worker.
@@ -153,7 +159,11 @@ mod tests {
     fn a_message_survives_the_wire() {
         let sent = Envelope {
             call: 3,
-            message: Message::ToMaster(ToMaster::Done { batch: Extent::new(8, 4), cost: Cost { busy: 0.5, gap: 0.0 } }),
+            message: Message::ToMaster(ToMaster::Done {
+                batch: Extent::new(8, 4),
+                rest: vec![Extent::new(10, 2)],
+                cost: Cost { busy: 0.5, gap: 0.0 },
+            }),
         };
         let bytes = encode(&sent).unwrap();
         let received: Envelope = decode(&bytes).unwrap();

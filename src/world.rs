@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::call::{self, Spec};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::job::Over;
-use crate::launch::{Introduction, in_one_process, roster};
+use crate::launch::{Introduction, Roster, in_one_process};
 use crate::rank::{ROOT_FIRST, Rank, new_pool};
 use crate::reduce::collective::Value;
 use crate::report::{Progress, Report};
@@ -322,13 +322,13 @@ impl World {
     }
 
     pub(crate) fn in_this_process(introductions: &[Introduction], progress: Progress) -> Result<Self> {
-        let (places, threads) = roster(introductions);
+        let roster = Roster::new(introductions);
         let mut ranks = threads::ranks(introductions.len()).into_iter();
         let mut next = |progress| {
             let transport = ranks.next().expect("as many transports as introductions");
             let rank = transport.rank();
-            let pool = new_pool(&places[rank], threads[rank])?;
-            Ok(Rank::new(transport, Arc::clone(&places), Arc::clone(&threads), pool, progress))
+            let pool = new_pool(&roster, rank)?;
+            Ok(Rank::new(transport, &roster, pool, progress))
         };
         let rank = next(progress)?;
         let followers = introductions.iter().skip(1).map(|_| next(Progress::silent())).collect::<Result<_>>()?;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::extent::{Extent, floor_power_of_two};
+use crate::simulate::mutant::{Mutant, planted};
 
 /// Boundaries of regions are multiples of at least this part of a region, so that batches near them stay long.
 const BOUNDARY: u64 = 32;
@@ -75,6 +76,40 @@ impl Regions {
         taken
     }
 
+    /// Leaves of an extent were done by a worker that nobody expected it of any more: they need not be handed out again.
+    pub fn forget(&mut self, extent: Extent) {
+        while let Some(batch) = self.returned_around(extent).filter(|batch| *batch != extent) {
+            self.returned.remove(&batch);
+            self.returned.extend(batch.halves());
+        }
+        for batch in self.returned_inside(extent) {
+            self.returned.remove(&batch);
+            self.left -= batch.len;
+        }
+    }
+
+    /// The batch that came back in which an extent lies.
+    pub fn returned_around(&self, extent: Extent) -> Option<Extent> {
+        let batch = self.returned.range(..=Extent { start: extent.start, len: u64::MAX }).next_back()?;
+        Some(*batch).filter(|batch| batch.contains(extent))
+    }
+
+    /// The batches that came back and lie in an extent.
+    pub fn returned_inside(&self, extent: Extent) -> Vec<Extent> {
+        let (first, end) = (Extent { start: extent.start, len: 0 }, Extent { start: extent.end(), len: 0 });
+        self.returned.range(first..end).copied().filter(|batch| extent.contains(*batch)).collect()
+    }
+
+    pub fn has_returned(&self) -> bool {
+        !self.returned.is_empty()
+    }
+
+    /// All that nobody holds, in no particular order: the regions and what came back, as ranges of leaves.
+    pub fn all(&self) -> impl Iterator<Item = std::ops::Range<u64>> {
+        let regions = self.regions.iter().map(|region| region.front..region.back);
+        regions.chain(self.returned.iter().map(|batch| batch.start..batch.end()))
+    }
+
     /// The worker with most left, which is where a worker with nothing left looks.
     pub fn richest(&self) -> Option<usize> {
         self.by_left.last().map(|(_, worker)| *worker)
@@ -93,6 +128,7 @@ impl Regions {
         let step = floor_power_of_two((left / BOUNDARY).max(1));
         let cut = ((front + kept) / step * step).clamp(front, back - 1);
         self.set(victim, Region { front, back: cut });
+        let back = if planted(Mutant::RegionOffByOne) { back - 1 } else { back };
         self.set(thief, Region { front: cut, back });
     }
 

@@ -4,18 +4,31 @@
 //! [`Scheduler::poll_action`] gives what is to be done, until it gives nothing more; [`Scheduler::next_deadline`] tells
 //! when to come back with [`Event::Tick`] if nothing else happens. It is the twin of the worker's `Agent`.
 //!
-//! Every leaf is in exactly one place: nobody's (`regions`), some worker's (`ledger`), or done. The call finishes when
-//! all are done and every worker has entered it, since a rank that never makes the call must not be left behind.
+//! Every leaf is in exactly one place: nobody's (`regions`), held by a worker that is trusted (`ledger`), or done
+//! (`covered`). A worker that is silent or far too slow is not trusted: what it holds is handed out once more, and
+//! whoever is first counts. The call finishes when all leaves are done and every worker has entered it, since a rank
+//! that never makes the call must not be left behind.
+
+mod books;
+mod doubt;
+mod index;
+mod protocol;
+mod tail;
+
+pub(crate) use protocol::{Action, Event};
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::coverage::Coverage;
 use super::ledger::Ledger;
+use super::liveness::{Liveness, Patience};
 use super::policy::{Demand, Estimate, Policy};
 use super::regions::Regions;
 use crate::error::Error;
 use crate::extent::Extent;
 use crate::report::Lengths;
+use crate::simulate::mutant::{Mutant, planted};
 use crate::time::Time;
 use crate::wire::Cost;
 
@@ -23,20 +36,24 @@ use crate::wire::Cost;
 const AHEAD: usize = 2;
 /// How long a failed call waits for mappers that cannot be interrupted before it ends the program.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
-/// A queued batch is worth recalling if it would wait longer than this, in seconds.
-const WORTH_RECALLING: f64 = 200e-6;
-
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     workers: Vec<Worker>,
     regions: Regions,
     ledger: Ledger,
+    /// The leaves that are done.
+    covered: Coverage,
     policy: Policy,
+    liveness: Liveness,
     config: Config,
     /// Workers that want a batch, the one with the fewest leaves for its threads first.
     hungry: BTreeSet<(u64, usize)>,
     /// Workers whose last batch waits for others before it, by the leaves that it waits for; no recall is under way.
     queues: BTreeSet<(u64, usize)>,
+    /// Workers whose running batch can be cut short, by when it is expected to end; no recall is under way.
+    running: BTreeSet<(Time, usize)>,
+    /// Whether some leaf may be held by two workers.
+    overlaps: bool,
     /// Workers that have entered the call and hold nothing.
     idle: usize,
     /// Recalls that have not been answered.
@@ -44,8 +61,8 @@ pub(crate) struct Scheduler {
     /// Workers that have not entered the call, and the threads of those that have.
     missing: usize,
     threads_ready: u32,
-    /// Leaves that are not done.
-    unfinished: u64,
+    /// Workers that are silent, and not given up yet.
+    silent: usize,
     phase: Phase,
     actions: VecDeque<Action>,
     lengths: Lengths,
@@ -61,19 +78,52 @@ pub(crate) struct Config {
     pub retries: u32,
     /// Whether one thread works on a batch (the function wants it whole) rather than all threads of the rank.
     pub whole_batches: bool,
+    /// Whether an item may be computed twice where that gets the result sooner; one that a lost worker has computed is
+    /// computed again in any case.
+    pub may_repeat: bool,
+    pub patience: Patience,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Worker {
     threads: u32,
-    ready: bool,
-    /// The keys under which it is in `hungry` and in `queues`, if it is.
+    standing: Standing,
+    /// Its running batch takes far longer than it should: others get what it holds as well.
+    overdue: bool,
+    /// The keys under which it is in `hungry`, `queues` and `running`, if it is.
     hunger: Option<u64>,
     queue: Option<u64>,
+    run: Option<Time>,
     idle: bool,
     estimate: Estimate,
     recalled: Option<Extent>,
+    /// The batch that it computes, as far as is known here.
+    current: Option<Current>,
+    /// The leaves that count as done because this worker did them.
+    credit: Coverage,
     stopped: bool,
+}
+
+/// What is known of a worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Standing {
+    /// It has not entered the call.
+    #[default]
+    Absent,
+    Trusted,
+    /// It is silent.
+    Silent,
+    /// It was silent for too long: the call is completed without it.
+    Lost,
+}
+
+/// A batch that a worker computes.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    batch: Extent,
+    since: Time,
+    /// When it should be done.
+    due: Time,
 }
 
 #[derive(Debug)]
@@ -89,85 +139,34 @@ enum Phase {
     Stopped,
 }
 
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A worker has entered the call.
-    Ready {
-        worker: usize,
-    },
-    Done {
-        worker: usize,
-        batch: Extent,
-        cost: Cost,
-    },
-    Failed {
-        worker: usize,
-        batch: Extent,
-        error: Error,
-    },
-    /// A recalled batch was not started and came back.
-    Returned {
-        worker: usize,
-        batch: Extent,
-    },
-    /// A worker has stopped computing because the call failed.
-    Stopped {
-        worker: usize,
-    },
-    /// The call cannot be completed.
-    Broken {
-        error: Error,
-    },
-    /// Rank 0 spent so many seconds on one batch.
-    Served {
-        seconds: f64,
-    },
-    Tick,
-}
-
-#[derive(Debug)]
-pub(crate) enum Action {
-    Assign {
-        worker: usize,
-        batch: Extent,
-    },
-    Recall {
-        worker: usize,
-        batch: Extent,
-    },
-    /// All leaves are done: every worker goes on to the reduction.
-    Finish,
-    /// The call has failed: tell every worker, also those that have not entered it yet.
-    Stop {
-        error: Error,
-    },
-    /// Nobody computes any more: every rank returns the error.
-    Release,
-    /// Some worker cannot be interrupted: end the program with the error.
-    Abandon {
-        error: Error,
-        busy: Vec<usize>,
-    },
-}
-
 impl Scheduler {
-    /// A call over `config.leaves` leaves on workers with so many threads each.
-    pub fn new(config: Config, threads: &[u32]) -> Self {
-        let workers =
-            threads.iter().map(|threads| Worker { threads: (*threads).max(1), ..Worker::default() }).collect();
+    /// A call over `config.leaves` leaves on workers with so many threads each. Those that are lost from calls before are
+    /// not waited for; they take part again if they enter.
+    pub fn new(config: Config, threads: &[u32], lost: &BTreeSet<usize>) -> Self {
+        let standing = |worker: usize| if lost.contains(&worker) { Standing::Lost } else { Standing::Absent };
+        let workers = threads.iter().enumerate().map(|(worker, threads)| Worker {
+            threads: (*threads).max(1),
+            standing: standing(worker),
+            ..Worker::default()
+        });
+        let workers = workers.collect();
         Self {
             workers,
             regions: Regions::new(config.leaves, threads),
-            ledger: Ledger::new(threads.len()),
+            ledger: Ledger::new(config.leaves, threads.len()),
+            covered: Coverage::default(),
             policy: Policy::new(),
+            liveness: Liveness::new(threads.len(), config.patience),
             config,
             hungry: BTreeSet::new(),
             queues: BTreeSet::new(),
+            running: BTreeSet::new(),
+            overlaps: false,
             idle: 0,
             recalls: 0,
-            missing: threads.len(),
+            missing: threads.len() - lost.len(),
             threads_ready: 0,
-            unfinished: config.leaves,
+            silent: 0,
             phase: Phase::Running,
             actions: VecDeque::new(),
             lengths: Lengths::default(),
@@ -176,22 +175,28 @@ impl Scheduler {
 
     /// Takes one event. Poll the actions afterwards.
     pub fn handle(&mut self, now: Time, event: Event) {
+        self.liveness.awake(now);
+        if let Some(worker) = event.sender() {
+            self.hear(now, worker);
+        }
         match event {
-            Event::Ready { worker } => self.on_ready(worker),
-            Event::Done { worker, batch, cost } => self.on_done(worker, batch, cost),
+            Event::Ready { worker } => self.on_ready(now, worker),
+            Event::Done { worker, batch, rest, cost } => self.on_done(now, worker, batch, &rest, cost),
             Event::Failed { worker, batch, error } => self.on_failed(now, worker, batch, error),
-            Event::Returned { worker, batch } => self.on_returned(worker, batch),
+            Event::Returned { worker, batch } => self.on_returned(now, worker, batch),
             Event::Stopped { worker } => self.workers[worker].stopped = true,
             Event::Broken { error } => self.stop(now, error),
             Event::Served { seconds } => self.policy.served(seconds),
-            Event::Tick => {}
+            Event::Beat { .. } | Event::Tick => {}
+        }
+        if matches!(self.phase, Phase::Running | Phase::Stopping { .. }) && self.liveness.looks(now) {
+            self.look(now);
         }
         match &self.phase {
-            Phase::Running => self.advance(),
+            Phase::Running => self.advance(now),
             Phase::Stopping { .. } => self.wind_up(now),
             Phase::Finished | Phase::Stopped => {}
         }
-        debug_assert_eq!(self.regions.left() + self.ledger.open_leaves() + self.done(), self.config.leaves);
     }
 
     /// The next thing to do, or nothing.
@@ -201,20 +206,26 @@ impl Scheduler {
 
     /// When to come back with `Event::Tick`.
     pub fn next_deadline(&self) -> Option<Time> {
+        let look = self.liveness.next_look();
         match &self.phase {
-            Phase::Stopping { deadline, .. } => Some(*deadline),
-            _ => None,
+            Phase::Running => Some(look),
+            Phase::Stopping { deadline, .. } => Some(look.min(*deadline)),
+            Phase::Finished | Phase::Stopped => None,
         }
     }
 
     /// Leaves that are done.
     pub fn done(&self) -> u64 {
-        self.config.leaves - self.unfinished
+        self.covered.leaves()
     }
 
     /// The workers that have not entered the call.
     pub fn missing(&self) -> impl Iterator<Item = usize> {
-        self.workers.iter().enumerate().filter(|(_, worker)| !worker.ready).map(|(worker, _)| worker)
+        self.workers
+            .iter()
+            .enumerate()
+            .filter(|(_, worker)| worker.standing == Standing::Absent)
+            .map(|(worker, _)| worker)
     }
 
     /// How long the batches were.
@@ -222,70 +233,110 @@ impl Scheduler {
         &self.lengths
     }
 
-    fn on_ready(&mut self, worker: usize) {
-        if !std::mem::replace(&mut self.workers[worker].ready, true) {
-            self.missing -= 1;
-            self.threads_ready += self.workers[worker].threads;
+    fn on_ready(&mut self, now: Time, worker: usize) {
+        let entry = &mut self.workers[worker];
+        if matches!(entry.standing, Standing::Absent | Standing::Lost) {
+            self.missing -= usize::from(entry.standing == Standing::Absent);
+            entry.standing = Standing::Trusted;
+            self.threads_ready += entry.threads;
         }
-        self.reindex(worker);
+        self.reindex(now, worker);
     }
 
-    fn on_done(&mut self, worker: usize, batch: Extent, cost: Cost) {
-        if !self.release(worker, batch) {
+    fn on_done(&mut self, now: Time, worker: usize, batch: Extent, rest: &[Extent], cost: Cost) {
+        if !self.release(now, worker, batch) {
             return;
         }
-        self.unfinished -= batch.len;
+        let mut computed = Coverage::default();
+        computed.insert(batch);
+        rest.iter().for_each(|part| computed.remove(*part));
+        computed.runs().for_each(|part| self.complete(worker, part));
+        if !planted(Mutant::RestForgotten) {
+            rest.iter().for_each(|part| self.orphan(*part));
+        }
         let lane = self.lane(worker);
-        self.policy.learn(&mut self.workers[worker].estimate, batch.len, lane, cost);
+        if computed.leaves() > 0 {
+            self.policy.learn(&mut self.workers[worker].estimate, computed.leaves(), lane, cost);
+        }
     }
 
     fn on_failed(&mut self, now: Time, worker: usize, batch: Extent, error: Error) {
-        if !self.release(worker, batch) {
+        if !self.release(now, worker, batch) || self.covered.contains(batch) {
             return;
         }
-        self.regions.give_back(batch);
+        if !planted(Mutant::FailureForgotten) {
+            self.orphan(batch);
+        }
         let attempts = self.ledger.fail(batch);
-        if attempts > self.config.retries || !error.may_pass() {
+        let last = attempts > self.config.retries && !planted(Mutant::RetriesWithoutEnd);
+        if last || !error.may_pass() {
             self.stop(now, error.after(attempts));
         }
     }
 
-    fn on_returned(&mut self, worker: usize, batch: Extent) {
-        if self.release(worker, batch) {
-            self.regions.give_back(batch);
+    fn on_returned(&mut self, now: Time, worker: usize, batch: Extent) {
+        if self.release(now, worker, batch) && !planted(Mutant::ReturnForgotten) {
+            self.orphan(batch);
         }
     }
 
     /// The worker no longer holds the batch. False if it did not, which is a message that came too late to matter.
-    fn release(&mut self, worker: usize, batch: Extent) -> bool {
+    fn release(&mut self, now: Time, worker: usize, batch: Extent) -> bool {
         let held = self.ledger.release(worker, batch);
         if held {
-            let recalled = &mut self.workers[worker].recalled;
-            if *recalled == Some(batch) {
-                *recalled = None;
+            let entry = &mut self.workers[worker];
+            if entry.recalled == Some(batch) {
+                entry.recalled = None;
                 self.recalls -= 1;
             }
-            self.reindex(worker);
+            if std::mem::take(&mut entry.overdue) {
+                self.reclaim(worker);
+            }
+            self.reindex(now, worker);
         }
         held
     }
 
-    /// Hands out what there is, recalls what waits elsewhere, and notices the end.
-    fn advance(&mut self) {
-        while self.regions.left() > 0
-            && let Some((_, worker)) = self.hungry.first().copied()
-        {
-            self.hand_out(worker);
+    /// Leaves were computed by a worker. Those that somebody else had done before are not counted again.
+    fn complete(&mut self, worker: usize, part: Extent) {
+        let fresh = self.covered.insert(part);
+        let fresh = if planted(Mutant::CreditTwice) { vec![part] } else { fresh };
+        for fresh in fresh {
+            self.workers[worker].credit.insert(fresh);
         }
-        if self.unfinished == 0 && self.missing == 0 {
-            self.phase = Phase::Finished;
-            self.actions.push_back(Action::Finish);
-        } else if self.unfinished > 0 && self.regions.left() == 0 {
-            self.recall();
+        if self.regions.has_returned() {
+            self.regions.forget(part);
+        }
+        if self.overlaps {
+            let copies: Vec<_> = self.ledger.inside(part).chain(self.ledger.around(part)).collect();
+            for (batch, worker) in copies {
+                if self.covered.contains(batch) {
+                    self.actions.push_back(Action::Recall { worker, batch });
+                }
+            }
         }
     }
 
-    fn hand_out(&mut self, worker: usize) {
+    /// Hands out what there is, recalls what waits elsewhere, and notices the end.
+    fn advance(&mut self, now: Time) {
+        while self.regions.left() > 0
+            && let Some((_, worker)) = self.hungry.first().copied()
+        {
+            self.hand_out(now, worker);
+        }
+        let missing = u64::from(planted(Mutant::FinishedEarly));
+        if self.done() + missing >= self.config.leaves {
+            if self.missing == 0 && self.silent == 0 {
+                self.phase = Phase::Finished;
+                let lost = (0..self.workers.len()).filter(|worker| self.workers[*worker].standing == Standing::Lost);
+                self.actions.push_back(Action::Finish { lost: lost.collect() });
+            }
+        } else if self.regions.left() == 0 && self.idle > self.recalls {
+            self.shorten_the_tail(now);
+        }
+    }
+
+    fn hand_out(&mut self, now: Time, worker: usize) {
         let demand = Demand {
             left: self.regions.left(),
             threads: self.lane(worker),
@@ -305,7 +356,7 @@ impl Scheduler {
         self.workers[worker].estimate.assigned(batch.len);
         self.ledger.assign(worker, batch);
         self.lengths.count(batch.len);
-        self.reindex(worker);
+        self.reindex(now, worker);
         self.actions.push_back(Action::Assign { worker, batch });
     }
 
@@ -317,28 +368,10 @@ impl Scheduler {
     fn resettle(&mut self, thief: usize) {
         let Some(victim) = self.regions.richest() else { return };
         let [mine, theirs] = [thief, victim].map(|worker| f64::from(self.workers[worker].threads));
-        let share = if self.workers[victim].ready { mine / (mine + theirs) } else { 1.0 };
+        let share = if self.workers[victim].is_relied_on() { mine / (mine + theirs) } else { 1.0 };
         self.regions.split(victim, thief, share);
         let theirs = self.workers[victim].estimate;
         Policy::moved(&mut self.workers[thief].estimate, &theirs);
-    }
-
-    /// Nothing is left to hand out: for each idle worker, ask for the queued batch that has most before it.
-    fn recall(&mut self) {
-        while self.recalls < self.idle
-            && let Some((before, worker)) = self.queues.last().copied()
-        {
-            let lane = self.lane(worker);
-            let wait = self.policy.seconds(&self.workers[worker].estimate, before, lane);
-            if wait.is_some_and(|seconds| seconds < WORTH_RECALLING) {
-                break;
-            }
-            let batch = *self.ledger.batches(worker).last().expect("a worker with a queue holds a batch");
-            self.workers[worker].recalled = Some(batch);
-            self.recalls += 1;
-            self.reindex(worker);
-            self.actions.push_back(Action::Recall { worker, batch });
-        }
     }
 
     fn stop(&mut self, now: Time, error: Error) {
@@ -351,9 +384,7 @@ impl Scheduler {
     /// A failed call is over when nobody computes any more, or when the time for that is up.
     fn wind_up(&mut self, now: Time) {
         let Phase::Stopping { error, deadline } = &self.phase else { return };
-        let busy: Vec<usize> = (0..self.workers.len())
-            .filter(|worker| self.workers[*worker].ready && !self.workers[*worker].stopped)
-            .collect();
+        let busy: Vec<usize> = (0..self.workers.len()).filter(|worker| self.workers[*worker].is_waited_for()).collect();
         if busy.is_empty() {
             self.actions.push_back(Action::Release);
             self.phase = Phase::Stopped;
@@ -367,28 +398,17 @@ impl Scheduler {
     fn lane(&self, worker: usize) -> u32 {
         if self.config.whole_batches { 1 } else { self.workers[worker].threads }
     }
+}
 
-    /// Brings `hungry`, `queues` and `idle` up to date after a worker's batches have changed.
-    ///
-    /// A worker wants more while it has no batch ahead, or fewer leaves than would keep its threads busy twice over.
-    fn reindex(&mut self, worker: usize) {
-        let lanes = (self.workers[worker].threads / self.lane(worker)) as usize;
-        let (batches, leaves) = (self.ledger.batches(worker), self.ledger.leaves(worker));
-        let entry = &mut self.workers[worker];
-        let threads = u64::from(entry.threads);
-        let wants = entry.ready && (batches.len() < AHEAD - 1 + lanes || leaves < 2 * threads);
-        let queue = (batches.len() > lanes && entry.recalled.is_none())
-            .then(|| batches[..batches.len() - lanes].iter().map(|batch| batch.len).sum());
-        let (hunger, queue) = (
-            std::mem::replace(&mut entry.hunger, wants.then_some((leaves << 16) / threads)),
-            std::mem::replace(&mut entry.queue, queue),
-        );
-        let was_idle = std::mem::replace(&mut entry.idle, entry.ready && batches.is_empty());
-        self.idle = self.idle + usize::from(entry.idle) - usize::from(was_idle);
-        hunger.map(|key| self.hungry.remove(&(key, worker)));
-        queue.map(|key| self.queues.remove(&(key, worker)));
-        entry.hunger.map(|key| self.hungry.insert((key, worker)));
-        entry.queue.map(|key| self.queues.insert((key, worker)));
+impl Worker {
+    /// Whether what it holds is left to it.
+    fn is_relied_on(&self) -> bool {
+        self.standing == Standing::Trusted && !self.overdue
+    }
+
+    /// Whether a failed call waits for it.
+    fn is_waited_for(&self) -> bool {
+        matches!(self.standing, Standing::Trusted | Standing::Silent) && !self.stopped
     }
 }
 

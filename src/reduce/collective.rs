@@ -7,6 +7,9 @@
 //! "Optimization of collective communication operations in MPICH", IJHPCA 19(1), 2005, section 3). Which of the two is
 //! taken shows in the time, never in the result: the tree of combinations is that of the leaves.
 //!
+//! Where ranks were lost on the way, a collective would wait for them for ever: the others climb the tree by messages,
+//! and rank 0 sends everybody the outcome, also to those that are lost, who may come back.
+//!
 //! A failure on any rank (a partial that cannot be encoded, a combiner that panics) travels the same way as a value, so
 //! every rank leaves the call with the same error.
 
@@ -55,55 +58,90 @@ pub(crate) fn reduce<S, K>(
 where
     S: Source,
     K: Kernel<S>,
-    K::Partial: Serialize + DeserializeOwned,
+    K::Partial: Serialize + DeserializeOwned + Send,
 {
     let call = computation.call;
     let kernel = Merging { call, place: computation.place };
-    let mut combine = |extent, left, right| computation.combine(left, right, computation.items_of(extent));
+    let combine = |extent, left, right| computation.combine(left, right, computation.items_of(extent));
     let mut mine = Gathered { segments: Ok(computation.take_segments()), reports: vec![report] };
     if rank.size() == 1 {
         let value = mine.complete(call, rank)?;
         return Ok((value.map_or(Value::Empty, Value::Here), mine.reports));
     }
+    rank.begin_vigil();
     // Rank 0 sends nothing, so its own values are never encoded.
-    let packed = if rank.rank() == 0 { Vec::new() } else { kernel.pack(&mine) };
+    let packed = if rank.rank() == 0 {
+        Vec::new()
+    } else {
+        let (gathered, packed) = rank.meanwhile(|| {
+            let packed = kernel.pack(&mine);
+            (mine, packed)
+        })?;
+        mine = gathered;
+        packed
+    };
+    if !rank.lost.is_empty() {
+        climb(rank, &kernel, &mut mine, packed, &combine)?;
+        let value = if rank.rank() == 0 { mine.complete(call, rank) } else { Ok(None) };
+        return Ok((kernel.announce(rank, value, to_all)?, mine.reports));
+    }
     let lengths = rank.collective(Collective::AllGather((packed.len() as u64).to_le_bytes().to_vec()))?;
     let total: u64 = lengths.iter().map(|bytes| u64::from_le_bytes(bytes[..].try_into().expect("eight bytes"))).sum();
     if total <= GATHERED_MOST {
         let all = rank.collective(Collective::Gather(packed))?;
-        all.iter().skip(1).for_each(|bytes| kernel.unpack(bytes, &mut mine, &mut combine));
+        mine = rank.meanwhile(|| {
+            all.iter().skip(1).for_each(|bytes| kernel.unpack(bytes, &mut mine, combine));
+            mine
+        })?;
     } else {
-        climb(rank, &kernel, &mut mine, packed, &mut combine)?;
+        climb(rank, &kernel, &mut mine, packed, &combine)?;
     }
     let value = if rank.rank() == 0 { mine.complete(call, rank) } else { Ok(None) };
     Ok((kernel.announce(rank, value, to_all)?, mine.reports))
 }
 
-/// Sends what this rank has to the rank below it in the binomial tree, after having received from those above it; as
-/// `packed` if there are none.
-fn climb<T: Serialize + DeserializeOwned>(
+/// Sends what this rank has to the rank below it in the binomial tree of those that are not lost, after having received
+/// from those above it; as `packed` if there are none.
+fn climb<T: Serialize + DeserializeOwned + Send>(
     rank: &mut Rank,
     kernel: &Merging<'_>,
     mine: &mut Gathered<T>,
     packed: Vec<u8>,
-    combine: &mut impl FnMut(Extent, Option<T>, Option<T>) -> Result<Option<T>, Error>,
+    combine: &(impl Fn(Extent, Option<T>, Option<T>) -> Result<Option<T>, Error> + Sync),
 ) -> Result<(), Error> {
-    let (me, size) = (rank.rank(), rank.size());
+    let here: Vec<usize> = (0..rank.size()).filter(|other| !rank.lost.contains(other)).collect();
+    let size = here.len();
+    // A lost rank that has come back brings nothing.
+    let Ok(me) = here.binary_search(&rank.rank()) else { return Ok(()) };
     let mut packed = Some(packed);
     let mut distance = 1;
     while distance < size {
         if me & distance != 0 {
-            let packed = packed.unwrap_or_else(|| kernel.pack(mine));
-            return rank.send_bytes(me - distance, Channel::Partials, packed);
+            let packed = match packed {
+                Some(packed) => packed,
+                None => rank.meanwhile(|| {
+                    let mine = mine;
+                    kernel.pack(mine)
+                })?,
+            };
+            return rank.send_bytes(here[me - distance], Channel::Partials, packed);
         }
         if me + distance < size {
-            let bytes = rank.partials_from(me + distance)?;
-            kernel.unpack(&bytes, mine, combine);
+            let bytes = rank.partials_from(here[me + distance])?;
+            rank.meanwhile(|| kernel.unpack(&bytes, mine, combine))?;
             packed = None;
         }
         distance *= 2;
     }
     Ok(())
+}
+
+/// From rank 0 to all others.
+fn tell(rank: &mut Rank, bytes: Vec<u8>) -> Result<(), Error> {
+    if rank.lost.is_empty() {
+        return rank.collective(Collective::Broadcast(bytes)).map(drop);
+    }
+    (1..rank.size()).try_for_each(|other| rank.send_bytes(other, Channel::Partials, bytes.clone()))
 }
 
 /// Segments that have met on one rank, or why there are none.
@@ -146,7 +184,7 @@ impl Merging<'_> {
         &self,
         bytes: &[u8],
         into: &mut Gathered<T>,
-        combine: &mut impl FnMut(Extent, Option<T>, Option<T>) -> Result<Option<T>, Error>,
+        mut combine: impl Fn(Extent, Option<T>, Option<T>) -> Result<Option<T>, Error>,
     ) {
         let contribution = self.decode::<Contribution>(bytes);
         let merged = contribution.and_then(|contribution| {
@@ -154,7 +192,7 @@ impl Merging<'_> {
             let mut merged = std::mem::replace(&mut into.segments, Ok(Segments::new(0)))?;
             for (extent, bytes) in contribution.segments? {
                 let value = self.decode(&bytes)?;
-                merged.merge(extent, value, combine)?;
+                merged.merge(extent, value, &mut combine)?;
             }
             Ok(merged)
         });
@@ -162,25 +200,31 @@ impl Merging<'_> {
     }
 
     /// Rank 0's value or error, on every rank that gets it. The other ranks' `value` is not looked at.
-    fn announce<T: Serialize + DeserializeOwned>(
+    fn announce<T: Serialize + DeserializeOwned + Send>(
         &self,
         rank: &mut Rank,
         value: Result<Option<T>, Error>,
         to_all: bool,
     ) -> Result<Value<T>, Error> {
         if rank.rank() == 0 {
-            let outcome = match &value {
-                Ok(Some(value)) if to_all => self.for_all(value),
-                Ok(Some(_)) => Ok(Value::OnRoot),
-                Ok(None) => Ok(Value::Empty),
-                Err(error) => Err(error.clone()),
-            };
-            let bytes = wire::encode(&outcome).expect("an outcome is made of plain data");
-            rank.collective(Collective::Broadcast(bytes))?;
-            outcome?;
-            return Ok(value?.map_or(Value::Empty, Value::Here));
+            let (value, failure, bytes) = rank.meanwhile(|| {
+                let outcome = match &value {
+                    Ok(Some(value)) if to_all => self.for_all(value),
+                    Ok(Some(_)) => Ok(Value::OnRoot),
+                    Ok(None) => Ok(Value::Empty),
+                    Err(error) => Err(error.clone()),
+                };
+                let bytes = wire::encode(&outcome).expect("an outcome is made of plain data");
+                (value, outcome.err(), bytes)
+            })?;
+            tell(rank, bytes)?;
+            return failure.map_or(Ok(value?.map_or(Value::Empty, Value::Here)), Err);
         }
-        let bytes = rank.collective(Collective::Broadcast(Vec::new()))?.swap_remove(0);
+        let bytes = if rank.lost.is_empty() {
+            rank.collective(Collective::Broadcast(Vec::new()))?.swap_remove(0)
+        } else {
+            rank.partials_from(0)?
+        };
         let outcome: Result<Value<ByteBuf>, Error> = self.decode(&bytes)?;
         match outcome.map_err(|error| error.on_rank(rank.rank()))? {
             Value::Here(bytes) => self.decode(&bytes).map(Value::Here),

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 
 use crate::extent::Extent;
+use crate::simulate::mutant::{Mutant, planted};
 
 /// Finished extents with their partial values, none of which has its buddy here.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ impl<T> Segments<T> {
         let extent = self.promote(extent);
         if let Some((_, (before, _))) = self.runs.range(..=extent.start).next_back()
             && before.contains(extent)
+            && !planted(Mutant::DuplicateCounted)
         {
             return Inserted::Duplicate;
         }
@@ -61,7 +63,8 @@ impl<T> Segments<T> {
             return Inserted::Stored;
         }
         let (_, other) = self.runs.remove(&buddy.start).expect("the buddy was just seen");
-        let (left, right) = if extent.start < buddy.start { (value, other) } else { (other, value) };
+        let first = (extent.start < buddy.start) != planted(Mutant::BuddiesExchanged);
+        let (left, right) = if first { (value, other) } else { (other, value) };
         Inserted::Merge { parent: extent.parent(), left, right }
     }
 

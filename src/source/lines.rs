@@ -271,7 +271,7 @@ impl Source for Lines {
 
     fn leaf(&self, len: u64) -> u64 {
         // Small enough that a short list of long jobs is spread over all ranks, large enough to be worth a read.
-        (len >> 20).max((len >> 10).clamp(64, 1 << 20))
+        (len >> 20).max((len >> 8).clamp(64, 4 << 20))
     }
 
     fn unpack(&self, _range: Range<u64>, _bytes: &[u8]) -> Result<(), SourceError> {

@@ -7,7 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Collective, Failure, Transport};
+use super::Transport;
+#[cfg(feature = "mpi")]
+use super::{Collective, Failure};
 
 /// Polls that yield before the first sleep.
 const YIELDS: u32 = 500;
@@ -70,7 +72,7 @@ impl Waiter {
             std::thread::yield_now();
             return;
         }
-        self.burst = if matches!(mood, Mood::Sending | Mood::Meeting) { BURST } else { 1 };
+        self.burst = if matches!(mood, Mood::Sending | Mood::Meeting) { BURST } else { 0 };
         let most = match mood {
             Mood::Sending => SLEEP_IN_FLIGHT,
             Mood::Meeting => SLEEP_MEETING,
@@ -88,6 +90,7 @@ pub(crate) fn sharpen_timer() {
 }
 
 /// Takes part in a collective operation and waits until it is complete here.
+#[cfg(feature = "mpi")]
 pub(crate) fn complete(transport: &mut dyn Transport, collective: Collective) -> Result<Vec<Vec<u8>>, Failure> {
     transport.start(collective)?;
     let mut waiter = Waiter::default();

@@ -1,18 +1,30 @@
 //! The worker's state machine, the twin of the master's `Scheduler`: [`Agent::handle`] takes an event,
-//! [`Agent::poll_action`] gives what is to be done. Computing is an action, so that a cost model can take its place.
+//! [`Agent::poll_action`] gives what is to be done, [`Agent::next_deadline`] tells when to come back. Computing is an
+//! action, so that a cost model can take its place.
 //!
 //! Pure: no clock, thread, file or MPI. An assigned batch goes to the computing threads at once, which start batches in
-//! the order of assignment; one that was recalled is taken back from them if they have not started it.
+//! the order of assignment; one that was recalled is taken back from them if they have not started it, and else ends
+//! with what is done. A worker that has said nothing for an interval sends a beat, and one that hears nothing from the
+//! master for as long as the master would bear to hear nothing from it gives up.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::extent::Extent;
+use crate::master::liveness::Patience;
 use crate::time::Time;
 use crate::wire::{Cost, ToMaster, ToWorker};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Agent {
+    patience: Patience,
+    /// When the master was heard last, and when it was last told anything.
+    heard: Time,
+    told: Time,
+    /// When this rank last knew that it was awake itself.
+    awake: Time,
+    gave_up: bool,
     /// Batches that are queued or computed here.
     held: Vec<Extent>,
     /// When the last batch that was computed here ended.
@@ -24,9 +36,10 @@ pub(crate) struct Agent {
 #[derive(Debug)]
 pub(crate) enum Event {
     Message(ToWorker),
-    /// A batch was computed.
+    /// A batch was computed, but for the parts in `rest`.
     Computed {
         batch: Extent,
+        rest: Vec<Extent>,
         span: Span,
     },
     /// A batch failed.
@@ -38,6 +51,7 @@ pub(crate) enum Event {
     Withdrawn {
         batch: Extent,
     },
+    Tick,
 }
 
 /// When a batch was computed, and the seconds that threads spent on it.
@@ -54,32 +68,59 @@ pub(crate) enum Action {
         batch: Extent,
         parcel: Vec<u8>,
     },
-    /// Take the batch back if no thread has started it; answer with `Withdrawn` if so.
+    /// Take the batch back if no thread has started it, and answer with `Withdrawn`; else let it end soon, with a rest.
     Withdraw {
         batch: Extent,
     },
     /// Let running batches end as soon as they can.
     Cancel,
     Send(ToMaster),
-    /// Go on to the reduction.
-    Finish,
+    /// Go on to the reduction, without the ranks that are lost.
+    Finish {
+        lost: Vec<usize>,
+    },
     /// Nothing runs on any rank: return the error.
     Stop(Error),
+    /// The master was silent for too long: nothing will come of this call.
+    GiveUp {
+        silence: Duration,
+    },
 }
 
 impl Agent {
+    pub fn new(patience: Patience) -> Self {
+        let begin = Time::default();
+        Self {
+            patience,
+            heard: begin,
+            told: begin,
+            awake: begin,
+            gave_up: false,
+            held: Vec::new(),
+            last_end: None,
+            failure: None,
+            actions: VecDeque::new(),
+        }
+    }
+
     /// Takes one event. Poll the actions afterwards.
-    pub fn handle(&mut self, event: Event) {
+    pub fn handle(&mut self, now: Time, event: Event) {
+        self.wake(now);
         match event {
-            Event::Message(message) => self.on_message(message),
-            Event::Computed { batch, span } => {
+            Event::Message(message) => {
+                self.heard = self.heard.max(now);
+                self.on_message(message);
+            }
+            Event::Computed { batch, rest, span } => {
                 let gap = self.last_end.map_or(0.0, |end| span.start.seconds_since(end));
                 self.last_end = Some(self.last_end.map_or(span.end, |end| end.max(span.end)));
-                self.let_go(batch, ToMaster::Done { batch, cost: Cost { busy: span.busy, gap } });
+                self.let_go(batch, ToMaster::Done { batch, rest, cost: Cost { busy: span.busy, gap } });
             }
             Event::Failed { batch, error } => self.let_go(batch, ToMaster::Failed { batch, error }),
             Event::Withdrawn { batch } => self.let_go(batch, ToMaster::Returned { batch }),
+            Event::Tick => {}
         }
+        self.keep_in_touch(now);
     }
 
     /// The next thing to do, or nothing.
@@ -87,10 +128,38 @@ impl Agent {
         self.actions.pop_front()
     }
 
+    /// When to come back with `Event::Tick`.
+    pub fn next_deadline(&self) -> Time {
+        self.told.after(self.patience.interval()).min(self.heard.after(self.patience.bound()))
+    }
+
+    /// Where this rank has slept itself, the master is not to blame for its silence meanwhile.
+    fn wake(&mut self, now: Time) {
+        let slept = Duration::from_nanos(now.0.saturating_sub(self.awake.0));
+        if slept > 2 * self.patience.interval() {
+            self.heard = self.heard.after(slept);
+        }
+        self.awake = now;
+    }
+
+    fn keep_in_touch(&mut self, now: Time) {
+        if self.actions.iter().any(|action| matches!(action, Action::Send(_))) {
+            self.told = now;
+        } else if now >= self.told.after(self.patience.interval()) {
+            self.told = now;
+            self.actions.push_back(Action::Send(ToMaster::Beat));
+        }
+        if now >= self.heard.after(self.patience.bound()) && !self.gave_up {
+            self.gave_up = true;
+            let silence = Duration::from_nanos(now.0 - self.heard.0);
+            self.actions.push_back(Action::GiveUp { silence });
+        }
+    }
+
     fn on_message(&mut self, message: ToWorker) {
         match message {
             // The division of the input concerns whoever computes, not who decides.
-            ToWorker::Begin { .. } => {}
+            ToWorker::Begin { .. } | ToWorker::Beat => {}
             ToWorker::Assign { .. } if self.failure.is_some() => {}
             ToWorker::Assign { batch, parcel } => {
                 self.held.push(batch);
@@ -101,9 +170,12 @@ impl Agent {
                     self.actions.push_back(Action::Withdraw { batch });
                 }
             }
-            ToWorker::Finish => {
-                debug_assert!(self.held.is_empty(), "the master finished with batches open: {:?}", self.held);
-                self.actions.push_back(Action::Finish);
+            ToWorker::Finish { lost } => {
+                // What is held still was done by others.
+                if !self.held.is_empty() {
+                    self.actions.push_back(Action::Cancel);
+                }
+                self.actions.push_back(Action::Finish { lost });
             }
             ToWorker::Stop(error) => {
                 self.failure = Some(error);

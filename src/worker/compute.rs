@@ -14,6 +14,8 @@ use crate::source::{Source, SourceError};
 
 /// A run of leaves that takes less, in nanoseconds, is not worth being split between threads.
 const PIECE_NANOS: f64 = 20_000.0;
+/// A run that could be folded in one go is folded in so many, so that it can be cut short.
+const CUTS: u64 = 16;
 
 /// What a batch needs of the call it belongs to; the driver knows no types.
 pub(crate) trait Work: Sync {
@@ -23,9 +25,26 @@ pub(crate) trait Work: Sync {
     /// How the input is divided, where this rank could not know. Comes before any batch.
     fn begin(&self, leaves: Leaves);
 
-    /// Computes a batch with the threads of the current rayon pool and keeps its partial. Gives the seconds that
-    /// threads spent in the user's functions.
-    fn compute(&self, batch: Extent, parcel: &[u8], cancelled: &AtomicBool) -> Result<f64, Error>;
+    /// Computes a batch with the threads of the current rayon pool and keeps its partial.
+    fn compute(&self, batch: Extent, parcel: &[u8], signals: Signals<'_>) -> Result<Computed, Error>;
+}
+
+/// What may be asked of a batch while it runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Signals<'s> {
+    /// Nobody wants it any more: it may end anywhere.
+    pub cancelled: &'s AtomicBool,
+    /// Others have time for the rest of it: it ends at the next leaf, and keeps what is done.
+    pub cut: &'s AtomicBool,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Computed {
+    /// Seconds that threads spent in the user's functions.
+    pub busy: f64,
+    /// The parts that were left undone because it was cut.
+    pub rest: Vec<Extent>,
 }
 
 /// The user's functions: how a run of items becomes a partial, and two partials become one.
@@ -87,7 +106,11 @@ struct Running<'b, P> {
     parcel: &'b P,
     /// Leaves that one thread folds without looking for help.
     grain: u64,
-    cancelled: &'b AtomicBool,
+    /// Leaves that are folded in one go, where the kernel takes any run.
+    run: u64,
+    signals: Signals<'b>,
+    /// Parts that were not begun before the batch was cut.
+    rest: Mutex<Vec<Extent>>,
     /// Why the first part that failed did so: the rest of the batch is not worth computing then.
     failure: OnceLock<Error>,
     busy_nanos: AtomicU64,
@@ -104,7 +127,15 @@ struct Fruitless;
 /// Why a thread stops in the middle of a batch.
 enum Stop {
     Unreadable(SourceError),
+    Failed(Error),
     Cancelled,
+}
+
+/// What an extent came to.
+enum Outcome<T> {
+    Whole(Option<T>),
+    /// Parts of it were left out; the others are kept already.
+    Cut,
 }
 
 impl<P> Running<'_, P> {
@@ -113,6 +144,19 @@ impl<P> Running<'_, P> {
         // Losing the race means that another failure is told.
         let _ = self.failure.set(error);
         Fruitless
+    }
+
+    /// Whether the extent, which was not begun, is left to others.
+    fn leaves_out(&self, extent: Extent) -> bool {
+        let cut = self.signals.cut.load(Ordering::Relaxed);
+        if cut {
+            self.rest.lock().unwrap_or_else(PoisonError::into_inner).push(extent);
+        }
+        cut
+    }
+
+    fn is_fruitless(&self) -> bool {
+        self.signals.cancelled.load(Ordering::Relaxed) || self.failure.get().is_some()
     }
 
     /// Runs something of the user's, with the clock running.
@@ -176,24 +220,34 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
     }
 
     /// The value of an extent: halves on as many threads as are free, down to the grain. Nothing if some part failed.
-    fn value(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Option<K::Partial>, Fruitless> {
+    fn value(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Outcome<K::Partial>, Fruitless> {
         if extent.len <= run.grain || K::RUNS == Runs::Batch {
             return self.piece(extent, run);
         }
-        let [left, right] = extent.halves();
-        let (left, right) = rayon::join(|| self.value(left, run), || self.value(right, run));
-        let (left, right) = (left?, right?);
-        run.timed(|| self.combine(left, right, self.items_of(extent))).map_err(|error| run.fail(error))
+        let [first, second] = extent.halves();
+        let (left, right) = rayon::join(|| self.value(first, run), || self.value(second, run));
+        match (left?, right?) {
+            (Outcome::Whole(left), Outcome::Whole(right)) => run
+                .timed(|| self.combine(left, right, self.items_of(extent)))
+                .map(Outcome::Whole)
+                .map_err(|error| run.fail(error)),
+            (left, right) => {
+                self.keep_part(first, left, run).map_err(|error| run.fail(error))?;
+                self.keep_part(second, right, run).map_err(|error| run.fail(error))?;
+                Ok(Outcome::Cut)
+            }
+        }
     }
 
     /// The value of an extent on this thread alone, with the clock running.
-    fn piece(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Option<K::Partial>, Fruitless> {
-        let (role, items, cancelled) = (Cell::new(Role::Mapper), Cell::new((0, 0)), run.cancelled);
+    fn piece(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Outcome<K::Partial>, Fruitless> {
+        let (role, items, cancelled) = (Cell::new(Role::Mapper), Cell::new((0, 0)), run.signals.cancelled);
         let at = At { nth: Cell::new(0), role, items, cancelled };
         let value = run.timed(|| catch(|| self.folded(extent, run, &at)));
         match value {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Stop::Unreadable(error))) => Err(run.fail(self.unreadable(error))),
+            Ok(Err(Stop::Failed(error))) => Err(run.fail(error)),
             Ok(Err(Stop::Cancelled)) => Err(Fruitless),
             Err(caught) => {
                 let items = at.items.get().0..at.items.get().1;
@@ -208,30 +262,51 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
     }
 
     /// The tree below an extent, depth first, left to right.
-    fn folded(&self, extent: Extent, run: &Running<'_, S::Parcel>, at: &At<'_>) -> Result<Option<K::Partial>, Stop> {
-        if extent.len > 1 && K::RUNS == Runs::Leaf {
-            let [left, right] = extent.halves();
-            let (left, right) = (self.folded(left, run, at)?, self.folded(right, run, at)?);
-            return Ok(match (left, right) {
-                (Some(left), Some(right)) => {
-                    let items = self.items_of(extent);
-                    at.items.set((items.start, items.end));
-                    at.role.set(Role::Combiner);
-                    let value = self.kernel.combine(left, right);
-                    at.role.set(Role::Mapper);
-                    Some(value)
-                }
-                (left, right) => left.or(right),
-            });
+    fn folded(&self, extent: Extent, run: &Running<'_, S::Parcel>, at: &At<'_>) -> Result<Outcome<K::Partial>, Stop> {
+        if extent.len <= run.run {
+            return self.leaf(extent, run, at);
         }
-        if run.cancelled.load(Ordering::Relaxed) || run.failure.get().is_some() {
+        let [first, second] = extent.halves();
+        match (self.folded(first, run, at)?, self.folded(second, run, at)?) {
+            (Outcome::Whole(Some(left)), Outcome::Whole(Some(right))) => {
+                let items = self.items_of(extent);
+                at.items.set((items.start, items.end));
+                at.role.set(Role::Combiner);
+                let value = self.kernel.combine(left, right);
+                at.role.set(Role::Mapper);
+                Ok(Outcome::Whole(Some(value)))
+            }
+            (Outcome::Whole(left), Outcome::Whole(right)) => Ok(Outcome::Whole(left.or(right))),
+            (left, right) => {
+                self.keep_part(first, left, run).map_err(Stop::Failed)?;
+                self.keep_part(second, right, run).map_err(Stop::Failed)?;
+                Ok(Outcome::Cut)
+            }
+        }
+    }
+
+    /// A run of leaves that is folded in one go.
+    fn leaf(&self, extent: Extent, run: &Running<'_, S::Parcel>, at: &At<'_>) -> Result<Outcome<K::Partial>, Stop> {
+        if run.is_fruitless() {
             return Err(Stop::Cancelled);
+        }
+        if run.leaves_out(extent) {
+            return Ok(Outcome::Cut);
         }
         let items = self.items_of(extent);
         at.items.set((items.start, items.end));
         at.nth.set(0);
         let value = self.kernel.fold(self.source.read(run.parcel, items).map_err(Stop::Unreadable)?, at);
-        if run.cancelled.load(Ordering::Relaxed) { Err(Stop::Cancelled) } else { Ok(value) }
+        let cancelled = run.signals.cancelled.load(Ordering::Relaxed);
+        if cancelled { Err(Stop::Cancelled) } else { Ok(Outcome::Whole(value)) }
+    }
+
+    /// Keeps one half of an extent of which the other half was cut.
+    fn keep_part(&self, half: Extent, outcome: Outcome<K::Partial>, run: &Running<'_, S::Parcel>) -> Result<(), Error> {
+        match outcome {
+            Outcome::Whole(value) => self.keep(half, value, run),
+            Outcome::Cut => Ok(()),
+        }
     }
 
     /// Keeps a partial, combined with its buddies as far as they are here. Combining happens outside of the lock.
@@ -294,18 +369,31 @@ impl<S: Source, K: Kernel<S>> Work for Computation<'_, S, K> {
         }
     }
 
-    fn compute(&self, batch: Extent, parcel: &[u8], cancelled: &AtomicBool) -> Result<f64, Error> {
+    fn compute(&self, batch: Extent, parcel: &[u8], signals: Signals<'_>) -> Result<Computed, Error> {
         let parcel = &self.source.unpack(self.items_of(batch), parcel).map_err(|error| self.unreadable(error))?;
         let (failure, busy_nanos) = (OnceLock::new(), AtomicU64::new(0));
-        let run = Running { parcel, grain: self.grain(batch), cancelled, failure, busy_nanos };
-        let value = match self.value(batch, &run) {
-            Ok(value) => value,
+        let (grain, rest) = (self.grain(batch), Mutex::default());
+        let length = match K::RUNS {
+            Runs::Leaf => 1,
+            Runs::Any => (grain.min(batch.len) / CUTS).max(1),
+            Runs::Batch => batch.len,
+        };
+        let run = Running { parcel, grain, run: length, signals, rest, failure, busy_nanos };
+        let outcome = match self.value(batch, &run) {
+            Ok(outcome) => outcome,
             Err(Fruitless) => return Err(run.failure.into_inner().unwrap_or_else(|| self.cancelled())),
         };
-        let leaf_nanos = run.busy_nanos.load(Ordering::Relaxed) as f64 / batch.len as f64;
-        self.leaf_nanos.store(leaf_nanos.max(1.0).to_bits(), Ordering::Relaxed);
-        self.keep(batch, value, &run)?;
-        Ok(run.busy_nanos.into_inner() as f64 * 1e-9)
+        if let Outcome::Whole(value) = outcome {
+            self.keep(batch, value, &run)?;
+        }
+        let busy_nanos = run.busy_nanos.into_inner();
+        let rest = run.rest.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let done = batch.len - rest.iter().map(|part| part.len).sum::<u64>();
+        if done > 0 {
+            let leaf_nanos = busy_nanos as f64 / done as f64;
+            self.leaf_nanos.store(leaf_nanos.max(1.0).to_bits(), Ordering::Relaxed);
+        }
+        Ok(Computed { busy: busy_nanos as f64 * 1e-9, rest })
     }
 }
 
@@ -337,7 +425,9 @@ mod tests {
         let mut at = 0;
         while at < leaves.count() {
             let batch = Extent::at_front(at, leaves.count(), longest);
-            pool.install(|| computation.compute(batch, &[], &AtomicBool::new(false))).unwrap();
+            let (cancelled, cut) = (AtomicBool::new(false), AtomicBool::new(false));
+            let signals = Signals { cancelled: &cancelled, cut: &cut };
+            pool.install(|| computation.compute(batch, &[], signals)).unwrap();
             at = batch.end();
         }
         computation.take_segments().complete().unwrap().unwrap().to_bits()
@@ -349,6 +439,54 @@ mod tests {
         for threads in [1, 2, 5] {
             for longest in [1, 3, 64, 1 << 20] {
                 assert_eq!(sum(10_007, 4, threads, longest), reference, "{threads} threads, batches of {longest}");
+            }
+        }
+    }
+
+    /// Cuts its own batch when it comes to a certain item.
+    struct Cutting<'a> {
+        at: u64,
+        cut: &'a AtomicBool,
+    }
+
+    impl Kernel<Range<u64>> for Cutting<'_> {
+        type Partial = f64;
+        const RUNS: Runs = Runs::Leaf;
+
+        fn fold(&self, items: Range<u64>, at: &At<'_>) -> Option<f64> {
+            self.cut.fetch_or(items.contains(&self.at), Ordering::Relaxed);
+            Sum.fold(items, at)
+        }
+
+        fn combine(&self, left: f64, right: f64) -> f64 {
+            left + right
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_cut_short_keeps_what_is_done_and_names_the_rest() {
+        let place = Place { rank: 0, host: "here".into() };
+        let (source, leaves) = (0..256u64, Leaves::new(256, 4));
+        let reference = sum(256, 4, 1, 1 << 20);
+        for threads in [1, 3] {
+            for at in [0, 1, 100, 255] {
+                let (cancelled, cut) = (AtomicBool::new(false), AtomicBool::new(false));
+                let kernel = Cutting { at, cut: &cut };
+                let computation = Computation::new("sum", &place, Some(leaves), threads, &source, &kernel);
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let signals = Signals { cancelled: &cancelled, cut: &cut };
+                let mut left = vec![Extent::new(0, 64)];
+                let mut cuts = 0;
+                while let Some(batch) = left.pop() {
+                    cut.store(false, Ordering::Relaxed);
+                    let computed = pool.install(|| computation.compute(batch, &[], signals)).unwrap();
+                    cuts += u32::from(!computed.rest.is_empty());
+                    assert!(computed.rest.iter().all(|part| batch.contains(*part) && *part != batch));
+                    left.extend(computed.rest);
+                }
+                // One thread alone has begun nothing beyond the item; the last one leaves no rest.
+                assert!(threads > 1 || (cuts > 0) == (at < 252), "{cuts} cuts at {at}");
+                assert_eq!(computation.take_segments().complete().unwrap().unwrap().to_bits(), reference);
             }
         }
     }

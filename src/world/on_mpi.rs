@@ -2,7 +2,7 @@
 
 use mpi::topology::SimpleCommunicator;
 
-use super::{Error, Introduction, Progress, ROOT_FIRST, Rank, Result, World, new_pool, roster};
+use super::{Error, Introduction, Progress, ROOT_FIRST, Rank, Result, Roster, World, new_pool};
 use crate::error::ErrorKind;
 use crate::launch::Launcher;
 use crate::report::{announce, verbosity};
@@ -45,18 +45,18 @@ impl World {
         let own = own.map_err(|error| error.said_by(&place));
         let settings = own.as_ref().map(|(introduction, ..)| introduction.clone()).map_err(Error::clone);
         let met = meet(&mut transport, &settings).and_then(|introductions| {
-            let (places, threads) = roster(&introductions);
-            let pool = new_pool(&places[number], threads[number]);
+            let roster = Roster::new(&introductions);
+            let pool = new_pool(&roster, number);
             all_agree(&mut transport, &pool.as_ref().map(drop).map_err(Error::clone))?;
-            Ok((introductions, places, threads, pool?))
+            Ok((introductions, roster, pool?))
         });
         match (met, own) {
-            (Ok((introductions, places, threads, pool)), Ok((_, verbosity, progress))) => {
+            (Ok((introductions, roster, pool)), Ok((_, verbosity, progress))) => {
                 if number == 0 {
-                    announce(verbosity, &introductions, &threads, &transport::library_version());
+                    announce(verbosity, &introductions, &roster.threads, &transport::library_version());
                 }
                 let progress = if number == 0 { progress } else { Progress::silent() };
-                let mut world = Self::new(Box::new(Rank::new(transport, places, threads, pool, progress)), Vec::new());
+                let mut world = Self::new(Box::new(Rank::new(transport, &roster, pool, progress)), Vec::new());
                 world.communicator = Some(communicator);
                 Ok(world)
             }

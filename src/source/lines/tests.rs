@@ -164,7 +164,7 @@ fn the_fingerprint_tells_names_and_lengths_but_not_folders() {
 #[test]
 fn a_leaf_is_large_enough_to_read_and_there_are_few_enough() {
     let leaf = |len| Source::leaf(&lines::<&str>([]), len);
-    assert_eq!((leaf(0), leaf(1 << 28), leaf(1 << 35), leaf(1 << 42)), (64, 1 << 18, 1 << 20, 1 << 22));
+    assert_eq!((leaf(0), leaf(1 << 28), leaf(1 << 35), leaf(1 << 42)), (64, 1 << 20, 1 << 22, 1 << 22));
 }
 
 #[test]

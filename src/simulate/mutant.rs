@@ -1,0 +1,77 @@
+//! Bugs that tests plant in the code under test, to see that the simulator's judges find them.
+
+/// A bug that can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// A partial that is here already is combined once more.
+    DuplicateCounted,
+    /// What a duplicate brings gives credit again.
+    CreditTwice,
+    /// A batch that was returned is not handed out again.
+    ReturnForgotten,
+    /// A batch that failed is not handed out again.
+    FailureForgotten,
+    /// The rest of a batch that was cut short is not handed out again.
+    RestForgotten,
+    /// A worker that gives a batch back computes it nevertheless.
+    RecallIgnored,
+    /// A region that is split loses its last leaf.
+    RegionOffByOne,
+    /// The call finishes when one leaf is missing.
+    FinishedEarly,
+    /// The partials of a lost rank count.
+    LostCounts,
+    /// Nobody looks for silent workers.
+    SilenceIgnored,
+    /// What a silent worker holds is not handed to others.
+    SilentKeeps,
+    /// A worker that was silent for a moment is lost.
+    Impatience,
+    /// Retries never end.
+    RetriesWithoutEnd,
+    /// Left and right are exchanged when buddies meet.
+    BuddiesExchanged,
+}
+
+#[cfg(test)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether a test has planted this bug on this thread. Never in a program.
+#[cfg(test)]
+pub(crate) fn planted(mutant: Mutant) -> bool {
+    PLANTED.get() == Some(mutant)
+}
+
+#[cfg(not(test))]
+pub(crate) const fn planted(_: Mutant) -> bool {
+    false
+}
+
+/// Runs something with a bug planted.
+#[cfg(test)]
+pub(crate) fn with<R>(mutant: Mutant, run: impl FnOnce() -> R) -> R {
+    PLANTED.set(Some(mutant));
+    let result = run();
+    PLANTED.set(None);
+    result
+}
+
+#[cfg(test)]
+pub(crate) const ALL: [Mutant; 14] = [
+    Mutant::DuplicateCounted,
+    Mutant::CreditTwice,
+    Mutant::ReturnForgotten,
+    Mutant::FailureForgotten,
+    Mutant::RestForgotten,
+    Mutant::RecallIgnored,
+    Mutant::RegionOffByOne,
+    Mutant::FinishedEarly,
+    Mutant::LostCounts,
+    Mutant::SilenceIgnored,
+    Mutant::SilentKeeps,
+    Mutant::Impatience,
+    Mutant::RetriesWithoutEnd,
+    Mutant::BuddiesExchanged,
+];
