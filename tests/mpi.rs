@@ -9,4 +9,6 @@ mod failures;
 mod launching;
 #[path = "mpi/results.rs"]
 mod results;
+#[path = "mpi/silence.rs"]
+mod silence;
 mod support;

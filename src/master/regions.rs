@@ -1,9 +1,10 @@
 //! The leaves that nobody holds: a home region for each worker, and batches that came back.
 //!
 //! A worker takes from the front of its own region, so what it finishes is contiguous and buddies meet on the same rank.
-//! A worker whose region is empty takes the back part of the region with most left.
+//! A worker whose region is empty takes the back part of the region with most left. What leaves cost is remembered for
+//! each region, so that the dearest ones need not be the last.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::extent::{Extent, floor_power_of_two};
 use crate::simulate::mutant::{Mutant, planted};
@@ -16,6 +17,11 @@ pub(crate) struct Regions {
     regions: Vec<Region>,
     /// Regions that are not empty, by the leaves left in them: the last one has most.
     by_left: BTreeSet<(u64, usize)>,
+    /// Regions that are not empty and whose cost is known: the last one is the dearest. Costs are as bits of an `f64`,
+    /// which for positive numbers are in the same order.
+    by_cost: BTreeSet<(u64, usize)>,
+    /// The regions that open batches were taken from, by their first leaves.
+    origins: BTreeMap<u64, usize>,
     /// Batches that were recalled or have failed, to be handed out before anything else.
     returned: BTreeSet<Extent>,
     left: u64,
@@ -25,6 +31,8 @@ pub(crate) struct Regions {
 struct Region {
     front: u64,
     back: u64,
+    /// Thread-seconds of a leaf, lately; 0 if nothing is known.
+    cost: f64,
 }
 
 impl Regions {
@@ -39,11 +47,12 @@ impl Regions {
             let share = (u128::from(leaves) * sum / total) as u64;
             let last = worker + 1 == weights.len();
             let back = if last { leaves } else { (share / step * step).max(front) };
-            regions.push(Region { front, back });
+            regions.push(Region { front, back, cost: 0.0 });
             front = back;
         }
         let by_left = regions.iter().enumerate().filter(|(_, r)| r.left() > 0).map(|(w, r)| (r.left(), w)).collect();
-        Self { regions, by_left, returned: BTreeSet::new(), left: leaves }
+        let (by_cost, origins) = (BTreeSet::new(), BTreeMap::new());
+        Self { regions, by_left, by_cost, origins, returned: BTreeSet::new(), left: leaves }
     }
 
     /// Leaves that nobody holds.
@@ -122,32 +131,55 @@ impl Regions {
     /// Moves the back part of `victim`'s region to `thief`, whose region is empty: `share` of it, at least one leaf.
     pub fn split(&mut self, victim: usize, thief: usize, share: f64) {
         debug_assert!(self.is_empty(thief) && victim != thief);
-        let Region { front, back } = self.regions[victim];
+        let Region { front, back, cost } = self.regions[victim];
         let left = back - front;
         let kept = (left as f64 * (1.0 - share.clamp(0.0, 1.0))) as u64;
         let step = floor_power_of_two((left / BOUNDARY).max(1));
         let cut = ((front + kept) / step * step).clamp(front, back - 1);
-        self.set(victim, Region { front, back: cut });
+        self.set(victim, Region { front, back: cut, cost });
         let back = if planted(Mutant::RegionOffByOne) { back - 1 } else { back };
-        self.set(thief, Region { front: cut, back });
+        self.set(thief, Region { front: cut, back, cost });
     }
 
     /// Takes at most `longest` leaves from the front of a worker's region, which is not empty.
     pub fn take(&mut self, worker: usize, longest: u64) -> Extent {
-        let Region { front, back } = self.regions[worker];
+        let Region { front, back, cost } = self.regions[worker];
         let batch = Extent::at_front(front, back, longest);
-        self.set(worker, Region { front: batch.end(), back });
+        self.set(worker, Region { front: batch.end(), back, cost });
         self.left -= batch.len;
+        self.origins.insert(batch.start, worker);
         batch
+    }
+
+    /// A batch is not open any more; where it was computed, a leaf of it took so many thread-seconds.
+    pub fn closed(&mut self, batch: Extent, leaf: Option<f64>) {
+        let (Some(worker), Some(leaf)) = (self.origins.remove(&batch.start), leaf) else { return };
+        let region = self.regions[worker];
+        let cost = if region.cost > 0.0 { f64::midpoint(region.cost, leaf) } else { leaf };
+        self.set(worker, Region { cost, ..region });
+    }
+
+    /// The region with the dearest leaves, and the thread-seconds of one.
+    pub fn dearest(&self) -> Option<(usize, f64)> {
+        self.by_cost.last().map(|(cost, worker)| (*worker, f64::from_bits(*cost)))
+    }
+
+    /// The thread-seconds of a leaf of a region, if they are known.
+    pub fn cost(&self, worker: usize) -> Option<f64> {
+        Some(self.regions[worker].cost).filter(|cost| *cost > 0.0)
     }
 
     fn set(&mut self, worker: usize, region: Region) {
         let before = self.regions[worker];
         if before.left() > 0 {
             self.by_left.remove(&(before.left(), worker));
+            self.by_cost.remove(&(before.cost.to_bits(), worker));
         }
         if region.left() > 0 {
             self.by_left.insert((region.left(), worker));
+            if region.cost > 0.0 {
+                self.by_cost.insert((region.cost.to_bits(), worker));
+            }
         }
         self.regions[worker] = region;
     }

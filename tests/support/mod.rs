@@ -107,7 +107,7 @@ pub fn run_alone(environment: &[(&str, &str)], command: &[&str]) -> Ended {
 pub fn run(mut command: Command, limit: Duration) -> Ended {
     let what = format!("{command:?}");
     command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    for unset in ["RANKFOLD_RANKS", "RANKFOLD_THREADS", "RANKFOLD_LOG", "RANKFOLD_PROGRESS"] {
+    for unset in ["RANKFOLD_RANKS", "RANKFOLD_THREADS", "RANKFOLD_LOG", "RANKFOLD_PROGRESS", "RANKFOLD_PATIENCE"] {
         if command.get_envs().all(|(name, _)| name != unset) {
             command.env_remove(unset);
         }

@@ -11,6 +11,7 @@ pub mod disagreements;
 pub mod failures;
 pub mod results;
 pub mod results_large;
+pub mod silence;
 
 /// What a program that does nothing wrong prints, and why the others end.
 pub type Outcome = Result<(), Box<dyn Error>>;
@@ -22,6 +23,7 @@ pub fn play(world: &World, arguments: &[String]) -> Outcome {
     failures::play(world, scenario, rest)
         .or_else(|| disagreements::play(world, scenario))
         .or_else(|| departures::play(world, scenario, rest))
+        .or_else(|| silence::play(world, scenario, rest))
         .or_else(|| results::play(world, scenario, rest))
         .unwrap_or_else(|| Err(format!("there is no scenario `{scenario}`").into()))
 }

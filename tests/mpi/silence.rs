@@ -1,0 +1,52 @@
+//! A rank that stops answering never leaves the others hanging: they complete the call without it, or say why not.
+
+use crate::support::{Ended, Launcher, launcher};
+
+/// Seconds of silence that these programs bear.
+const PATIENCE: [(&str, &str); 1] = [("RANKFOLD_PATIENCE", "3")];
+/// The sums of the items of both calls.
+const RESULT: &str = "7998000 19999900000\n";
+
+fn run(mpirun: &Launcher, command: &[&str]) -> Ended {
+    mpirun.run_parts(&[(4, &PATIENCE, command)])
+}
+
+#[test]
+fn a_worker_that_stops_is_given_up_and_the_result_is_complete() {
+    let Some(mpirun) = launcher() else { return };
+    for program in ["test-spmd", "test-plain"] {
+        let ended = run(&mpirun, &[program, "stops", "2"]);
+        assert_eq!(ended.output(), RESULT, "{ended}");
+        ended.times(1, "rank 2 @ has not answered for ").times(1, "rank 2 @ never answered again");
+    }
+}
+
+#[test]
+fn a_worker_that_wakes_up_after_it_was_given_up_takes_part_again() {
+    let Some(mpirun) = launcher() else { return };
+    let ended = run(&mpirun, &["test-spmd", "stops", "1", "6"]);
+    assert_eq!(ended.output(), RESULT, "{ended}");
+    ended.times(1, "rank 1 @ has not answered for ");
+}
+
+#[test]
+fn a_worker_that_stops_for_a_moment_is_not_given_up() {
+    let Some(mpirun) = launcher() else { return };
+    let ended = run(&mpirun, &["test-spmd", "stops", "3", "1"]);
+    assert_eq!(ended.output(), RESULT, "{ended}");
+    ended.times(0, "has not answered");
+}
+
+#[test]
+fn the_workers_of_a_master_that_stops_end_the_program() {
+    let Some(mpirun) = launcher() else { return };
+    let remedy = "RANKFOLD_PATIENCE=seconds bears longer silence";
+    run(&mpirun, &["test-spmd", "stops", "0"]).says(&["rank 0 @ has not answered rank 1 @ for 3 s", remedy]);
+}
+
+#[test]
+fn a_worker_that_stops_in_the_reduction_ends_the_program() {
+    let Some(mpirun) = launcher() else { return };
+    let ended = run(&mpirun, &["test-spmd", "stops-in-reduction", "2"]);
+    ended.says(&["rank 2 @ has not answered rank 0 @ for 3 s", "this call cannot end without it"]);
+}

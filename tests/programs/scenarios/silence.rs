@@ -1,0 +1,73 @@
+//! A rank stops in the middle of a call, as a swapped-out process or a node in trouble does: it neither ends nor answers.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rankfold::World;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{Outcome, add};
+
+/// The arguments are the rank that stops, and after how many seconds it wakes up, if it does.
+pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outcome> {
+    let number = |at: usize| arguments.get(at).and_then(|text: &String| text.parse().ok());
+    let is_victim = number(0).is_some_and(|victim: u64| victim == world.rank() as u64);
+    match scenario {
+        "stops" => Some(stops(world, is_victim, number(1))),
+        "stops-in-reduction" => Some(stops_in_reduction(world, is_victim)),
+        _ => None,
+    }
+}
+
+/// Four seconds of work on one core; the victim stops after a while.
+fn stops(world: &World, is_victim: bool, wake: Option<u64>) -> Outcome {
+    let (stopped, begun) = (AtomicBool::new(!is_victim), Instant::now());
+    let mapper = |item| {
+        std::thread::sleep(Duration::from_millis(1));
+        if begun.elapsed() > Duration::from_millis(200) && !stopped.swap(true, Ordering::Relaxed) {
+            stop(wake);
+        }
+        item
+    };
+    let sum = world.over(0..4000u64).named("energy").map_reduce(mapper, add)?;
+    let list = world.over(0..200_000u64).named("list").map(|item| item)?;
+    if world.is_root() {
+        println!("{sum} {}", list.into_iter().sum::<u64>());
+    }
+    Ok(())
+}
+
+/// The victim stops when its partial is asked for, which is when all ranks wait for it.
+fn stops_in_reduction(world: &World, is_victim: bool) -> Outcome {
+    STOPS.store(is_victim, Ordering::Relaxed);
+    world.over(0..1000u64).named("energy").map_reduce(Trap, |left, _| left)?;
+    Ok(())
+}
+
+static STOPS: AtomicBool = AtomicBool::new(false);
+
+#[derive(Deserialize)]
+struct Trap(u64);
+
+impl Serialize for Trap {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if STOPS.swap(false, Ordering::Relaxed) {
+            stop(None);
+        }
+        self.0.serialize(serializer)
+    }
+}
+
+/// Stops this process; another one wakes it up after so many seconds.
+fn stop(wake: Option<u64>) {
+    let this = std::process::id();
+    if let Some(seconds) = wake {
+        // The shell ends at once and leaves the alarm behind.
+        let alarm = format!("(sleep {seconds}; kill -CONT {this}) &");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &alarm]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(shell.status().is_ok_and(|status| status.success()), "there is a shell");
+    }
+    let _ = Command::new("kill").args(["-STOP", &this.to_string()]).status();
+}
