@@ -64,7 +64,8 @@ impl<'s> SelfScheduling<'s> {
             let Some((start, stop)) = self.chunk() else { continue };
             let here = end + self.latency(rank);
             let begins = here.max(self.free[rank]) + self.machine.gap;
-            let ends = through_sleep(self.luck, rank, begins, chunk_length(self.machine, self.costs, rank, start, stop));
+            let ends =
+                through_sleep(self.luck, rank, begins, chunk_length(self.machine, self.costs, rank, start, stop));
             self.free[rank] = ends;
             // Who asks ahead does so when it begins a chunk.
             let ahead = matches!(self.scheme, Scheme::Chunks { ahead: true, .. });
