@@ -24,7 +24,7 @@ fn fixed(machine: &Machine, costs: &Costs, luck: &Luck) -> Forecast {
             let [start, end] =
                 [rank, rank + 1].map(|rank| (u128::from(leaves) * u128::from(rank) / u128::from(ranks)) as u64);
             let length = chunk_length(machine, costs, rank as usize, start, end);
-            later_by_sleep(luck, rank as usize, machine.start, machine.start + length)
+            through_sleep(luck, rank as usize, machine.start, length)
         })
         .fold(0.0, f64::max);
     forecast(machine, costs, end, 0.0, ranks, 0)
@@ -59,13 +59,13 @@ impl<'s> SelfScheduling<'s> {
         }
         let (mut serving, mut messages) = (0.0, 0);
         while let Some(Reverse((arrives, rank))) = self.requests.pop() {
-            let end = master.max(arrives as f64 * 1e-9) + self.machine.service;
+            let end = through_sleep(self.luck, 0, master.max(arrives as f64 * 1e-9), self.machine.service);
             (master, serving, messages) = (end, serving + self.machine.service, messages + 2);
             let Some((start, stop)) = self.chunk() else { continue };
             let here = end + self.latency(rank);
             let begins = here.max(self.free[rank]) + self.machine.gap;
-            let ends = begins + chunk_length(self.machine, self.costs, rank, start, stop);
-            let ends = later_by_sleep(self.luck, rank, begins, ends);
+            let ends =
+                through_sleep(self.luck, rank, begins, chunk_length(self.machine, self.costs, rank, start, stop));
             self.free[rank] = ends;
             // Who asks ahead does so when it begins a chunk.
             let ahead = matches!(self.scheme, Scheme::Chunks { ahead: true, .. });
@@ -113,10 +113,10 @@ fn chunk_length(machine: &Machine, costs: &Costs, rank: usize, start: u64, end: 
     if machine.threads == 1 { shared } else { shared.max(costs.dearest(start, end) * threads / power) }
 }
 
-/// The end of something that a rank does, which lasts longer if the rank stands still meanwhile.
-fn later_by_sleep(luck: &Luck, rank: usize, begins: f64, ends: f64) -> f64 {
-    luck.faults.iter().fold(ends, |ends, (at, who, fault)| match fault {
-        Fault::Sleeps(length) if *who == rank && (begins..ends).contains(at) => ends + length,
+/// When a rank is through with something that takes `length` seconds, if it stands still before or meanwhile.
+fn through_sleep(luck: &Luck, rank: usize, begins: f64, length: f64) -> f64 {
+    luck.faults.iter().fold(begins + length, |ends, (at, who, fault)| match fault {
+        Fault::Sleeps(sleep) if *who == rank && *at < ends => ends + (at + sleep - begins).clamp(0.0, *sleep),
         _ => ends,
     })
 }

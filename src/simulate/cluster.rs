@@ -94,6 +94,9 @@ pub(crate) struct Node {
 struct Running {
     batch: Extent,
     start: Time,
+    ends: Time,
+    /// Seconds in which the rank slept meanwhile.
+    paused: f64,
     /// Seconds per second of work.
     slowness: f64,
     /// The parts that are left out because it was cut.
@@ -234,7 +237,11 @@ impl<'c> Cluster<'c> {
                 self.present -= usize::from(node.done.is_none());
                 node.asleep_until = NEVER;
             }
-            Fault::Sleeps(length) => node.asleep_until = node.asleep_until.max(self.now.after(seconds(length))),
+            Fault::Sleeps(length) => {
+                let (before, after) = (node.asleep_until.max(self.now), self.now.after(seconds(length)));
+                node.asleep_until = before.max(after);
+                self.pause(rank, after.seconds_since(before));
+            }
         }
     }
 

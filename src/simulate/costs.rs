@@ -183,7 +183,18 @@ impl Costs {
         self.items
     }
 
-    pub(crate) fn leaves(&self) -> u64 {
+    /// The number of leaves: the finest parts that can be handed out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rankfold::simulate::Workload;
+    ///
+    /// assert_eq!(Workload::Uniform.costs(1000, 1.0, 1).leaves(), 1000);
+    /// assert_eq!(Workload::Uniform.costs(1 << 30, 1.0, 1).leaves(), 1 << 20);
+    /// ```
+    #[must_use]
+    pub fn leaves(&self) -> u64 {
         self.sums.len() as u64 - 1
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::baselines;
 use super::cluster::Cluster;
 use super::costs::Costs;
-use super::faults::Luck;
+use super::faults::{Fault, Luck};
 use super::machine::Machine;
 use crate::master::liveness::Patience;
 use crate::master::scheduler::Config;
@@ -66,7 +66,7 @@ pub struct Forecast {
     pub recalls: u64,
 }
 
-/// Simulates a computation on a machine on which nothing fails.
+/// Simulates a computation on a machine on which nothing fails; its [stalls](Machine::stalls) pass.
 ///
 /// # Panics
 ///
@@ -83,7 +83,8 @@ pub struct Forecast {
 /// ```
 #[must_use]
 pub fn run(machine: &Machine, costs: &Costs, scheme: Scheme) -> Forecast {
-    run_with(machine, costs, scheme, &Luck::default())
+    let faults = machine.stalls.iter().map(|stall| (stall.at, stall.rank, Fault::Sleeps(stall.length))).collect();
+    run_with(machine, costs, scheme, &Luck { faults, ..Luck::default() })
 }
 
 pub(crate) fn run_with(machine: &Machine, costs: &Costs, scheme: Scheme, luck: &Luck) -> Forecast {

@@ -30,6 +30,32 @@ pub struct Machine {
     pub noise: f64,
     /// How fast each rank computes; 1 for those that are not listed.
     pub speeds: Vec<f64>,
+    /// What holds single ranks up.
+    pub stalls: Vec<Stall>,
+}
+
+/// A rank does nothing for a while: it was stopped or swapped out, or something else had its cores.
+///
+/// # Examples
+///
+/// ```
+/// use rankfold::simulate::{Machine, Scheme, Stall, Workload, run};
+///
+/// let costs = Workload::Uniform.costs(100_000, 1e-3, 1);
+/// let calm = Machine::new(10);
+/// let troubled = Machine { stalls: vec![Stall { rank: 1, at: 5.0, length: 2.0 }], ..calm.clone() };
+/// // Whoever has dealt out everything at the start waits for that rank; whoever deals while it runs does not.
+/// let lost = |scheme| run(&troubled, &costs, scheme).makespan - run(&calm, &costs, scheme).makespan;
+/// assert!(lost(Scheme::Static) > 1.9 && lost(Scheme::Rankfold) < 0.5);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stall {
+    /// Who stalls.
+    pub rank: usize,
+    /// When, in seconds from the start of the job.
+    pub at: f64,
+    /// For how many seconds.
+    pub length: f64,
 }
 
 impl Machine {
@@ -53,6 +79,7 @@ impl Machine {
             gap: 5e-6,
             noise: 0.0,
             speeds: Vec::new(),
+            stalls: Vec::new(),
         }
     }
 

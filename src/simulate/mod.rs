@@ -26,7 +26,7 @@ mod value;
 
 pub use costs::{Costs, Workload};
 pub use forecast::{Forecast, Scheme, run};
-pub use machine::Machine;
+pub use machine::{Machine, Stall};
 pub use trial::{Verdict, Violation, describe_trial, trial};
 
 #[cfg(test)]

@@ -28,10 +28,25 @@ impl Cluster<'_> {
             length = length.max(alone);
         }
         let start = self.now.after(seconds(self.machine.gap));
+        let (ends, rest) = (start.after(seconds(length)), Vec::new());
+        node.running = Some(Running { batch, start, ends, paused: 0.0, slowness, rest, panics, cancelled: false });
+        self.plan_end(rank);
+    }
+
+    /// What runs on a rank that sleeps ends so much later.
+    pub(super) fn pause(&mut self, rank: usize, length: f64) {
+        let Some(running) = &mut self.nodes[rank].running else { return };
+        running.paused += length;
+        running.ends = running.ends.after(seconds(length));
+        self.plan_end(rank);
+    }
+
+    fn plan_end(&mut self, rank: usize) {
+        let node = &mut self.nodes[rank];
         node.computation += 1;
-        let computation = node.computation;
-        node.running = Some(Running { batch, start, slowness, rest: Vec::new(), panics, cancelled: false });
-        self.plan(start.after(seconds(length)), What::Computed(rank, computation));
+        let (computation, running) = (node.computation, node.running.as_ref().expect("it runs"));
+        let ends = running.ends;
+        self.plan(ends, What::Computed(rank, computation));
     }
 
     /// Takes a batch out of the queue, or cuts the running one off after the leaf that is being computed.
@@ -52,7 +67,7 @@ impl Cluster<'_> {
     fn cut(&mut self, rank: usize) {
         let node = &mut self.nodes[rank];
         let Some(running) = &mut node.running else { return };
-        let worked = self.now.seconds_since(running.start) / running.slowness;
+        let worked = (self.now.seconds_since(running.start) - running.paused).max(0.0) / running.slowness;
         let leaf = self.costs.leaf_at(running.batch.start, running.batch.end(), worked);
         let mut at = leaf + 1;
         while at < running.batch.end() {
@@ -64,10 +79,8 @@ impl Cluster<'_> {
             return;
         }
         let length = self.costs.of(running.batch.start, leaf + 1) * running.slowness;
-        let ends = running.start.after(seconds(length));
-        node.computation += 1;
-        let computation = node.computation;
-        self.plan(ends, What::Computed(rank, computation));
+        running.ends = running.start.after(seconds(running.paused + length));
+        self.plan_end(rank);
     }
 
     /// Nobody wants the results any more: nothing new is begun, and the running batch ends after its leaf.
@@ -83,7 +96,7 @@ impl Cluster<'_> {
         if node.computation != computation {
             return;
         }
-        let Running { batch, start, slowness, rest, panics, cancelled } = node.running.take().expect("it runs");
+        let Running { batch, start, slowness, rest, panics, cancelled, .. } = node.running.take().expect("it runs");
         let done = batch_without(batch, &rest);
         let cost: f64 = done.iter().map(|part| self.costs.of(part.start, part.end())).sum();
         self.tally.computed += cost;
