@@ -403,8 +403,11 @@ impl Driver<'_, '_> {
     }
 
     fn wait(&mut self) {
-        let starving = Mood::without_work(&self.rank.transport);
-        let mood = if self.claims.is_empty() { starving } else { Mood::Busy };
+        let mood = match (self.claims.is_empty(), self.plan.scheduler.is_some()) {
+            (true, _) => Mood::without_work(&self.rank.transport),
+            (false, true) => Mood::Serving,
+            (false, false) => Mood::Busy,
+        };
         let mut late = None;
         self.waiter.wait(mood, |sleep| late = self.ended.1.recv_timeout(sleep).ok());
         if let Some(ended) = late {

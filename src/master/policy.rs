@@ -18,6 +18,9 @@
 //! Uma and Wein, SPAA 1996); that `μ` is measured per worker while the loop runs makes it adaptive weighted factoring
 //! (Banicescu, Velusamy and Devaprasad, Cluster Computing 6, 2003).
 //!
+//! Where a call has few leaves for each thread, batches are as short as overhead allows: so few messages can be borne, and
+//! a leaf that turns out long holds up no others.
+//!
 //! As long as nothing has been measured, a worker's batches double in length ("slow start").
 
 use crate::wire::Cost;
@@ -71,6 +74,8 @@ pub(crate) struct Demand {
     /// Threads of all workers that have entered the call.
     pub threads_total: u32,
     pub workers: usize,
+    /// Whether the call has few leaves for each thread.
+    pub few: bool,
 }
 
 /// An exponentially weighted mean; the first value counts fully.
@@ -109,11 +114,12 @@ impl Policy {
         let known = if estimate.mean.0.is_some() { estimate } else { &self.common };
         let slow_start = if estimate.last == 0 { u64::from(demand.threads) } else { estimate.last.saturating_mul(2) };
         let Some(leaf) = known.mean.0.filter(|mean| *mean > 0.0) else {
-            return slow_start.min(share.max(1.0) as u64);
+            let most = if demand.few { f64::from(demand.threads) } else { share };
+            return slow_start.min(most.max(1.0) as u64);
         };
         let seconds = leaf / f64::from(demand.threads);
         let least = self.least_seconds(demand.workers);
-        let wanted = share / factor(known, demand);
+        let wanted = if demand.few { 0.0 } else { share / factor(known, demand) };
         let len = wanted.clamp(least / seconds, least.max(LONGEST) / seconds);
         // No thread is left without a leaf while there is one to give.
         let len = len.max(share.min(f64::from(demand.threads))).max(1.0) as u64;
@@ -173,7 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn demand(left: u64, workers: usize) -> Demand {
-        Demand { left, threads: 1, threads_total: workers as u32, workers }
+        Demand { left, threads: 1, threads_total: workers as u32, workers, few: false }
     }
 
     fn learned(seconds_per_leaf: f64, gap: f64) -> (Policy, Estimate) {

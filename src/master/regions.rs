@@ -1,58 +1,57 @@
 //! The leaves that nobody holds: a home region for each worker, and batches that came back.
 //!
 //! A worker takes from the front of its own region, so what it finishes is contiguous and buddies meet on the same rank.
-//! A worker whose region is empty takes the back part of the region with most left. What leaves cost is remembered for
-//! each region, so that the dearest ones need not be the last.
+//! A worker whose region is empty takes the back part of the region with most left.
+//!
+//! Where leaves are few for so many threads, there is one region for all. Regions would gather nothing worth gathering
+//! then, and hand out in an order in which long leaves come last as often as not; from first to last, which is how
+//! people write lists of work, is what they expect, and what they can choose to be best.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::extent::{Extent, floor_power_of_two};
 use crate::simulate::mutant::{Mutant, planted};
 
 /// Boundaries of regions are multiples of at least this part of a region, so that batches near them stay long.
 const BOUNDARY: u64 = 32;
+/// With fewer leaves for each thread there is one region for all.
+const FEW: u128 = 16;
 
 #[derive(Debug)]
 pub(crate) struct Regions {
     regions: Vec<Region>,
     /// Regions that are not empty, by the leaves left in them: the last one has most.
     by_left: BTreeSet<(u64, usize)>,
-    /// Regions that are not empty and whose cost is known: the last one is the dearest. Costs are as bits of an `f64`,
-    /// which for positive numbers are in the same order.
-    by_cost: BTreeSet<(u64, usize)>,
-    /// The regions that open batches were taken from, by their first leaves.
-    origins: BTreeMap<u64, usize>,
     /// Batches that were recalled or have failed, to be handed out before anything else.
     returned: BTreeSet<Extent>,
     left: u64,
+    /// Everybody takes from the first region.
+    is_shared: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Region {
     front: u64,
     back: u64,
-    /// Thread-seconds of a leaf, lately; 0 if nothing is known.
-    cost: f64,
 }
 
 impl Regions {
     /// Cuts `0..leaves` into one region for each worker, in proportion to `weights`.
     pub fn new(leaves: u64, weights: &[u32]) -> Self {
         let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum::<u128>().max(1);
+        let is_shared = u128::from(leaves) < FEW * total;
         let step = floor_power_of_two((leaves / (weights.len() as u64 * BOUNDARY).max(1)).max(1));
         let (mut front, mut sum) = (0, 0u128);
         let mut regions = Vec::with_capacity(weights.len());
         for (worker, weight) in weights.iter().enumerate() {
             sum += u128::from(*weight);
             let share = (u128::from(leaves) * sum / total) as u64;
-            let last = worker + 1 == weights.len();
-            let back = if last { leaves } else { (share / step * step).max(front) };
-            regions.push(Region { front, back, cost: 0.0 });
+            let back = if is_shared || worker + 1 == weights.len() { leaves } else { (share / step * step).max(front) };
+            regions.push(Region { front, back });
             front = back;
         }
         let by_left = regions.iter().enumerate().filter(|(_, r)| r.left() > 0).map(|(w, r)| (r.left(), w)).collect();
-        let (by_cost, origins) = (BTreeSet::new(), BTreeMap::new());
-        Self { regions, by_left, by_cost, origins, returned: BTreeSet::new(), left: leaves }
+        Self { regions, by_left, returned: BTreeSet::new(), left: leaves, is_shared }
     }
 
     /// Leaves that nobody holds.
@@ -125,61 +124,49 @@ impl Regions {
     }
 
     pub fn is_empty(&self, worker: usize) -> bool {
-        self.regions[worker].left() == 0
+        self.regions[self.home(worker)].left() == 0
+    }
+
+    /// Whether there is one region for all.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// The region that a worker takes from.
+    fn home(&self, worker: usize) -> usize {
+        if self.is_shared { 0 } else { worker }
     }
 
     /// Moves the back part of `victim`'s region to `thief`, whose region is empty: `share` of it, at least one leaf.
     pub fn split(&mut self, victim: usize, thief: usize, share: f64) {
         debug_assert!(self.is_empty(thief) && victim != thief);
-        let Region { front, back, cost } = self.regions[victim];
+        let Region { front, back } = self.regions[victim];
         let left = back - front;
         let kept = (left as f64 * (1.0 - share.clamp(0.0, 1.0))) as u64;
         let step = floor_power_of_two((left / BOUNDARY).max(1));
         let cut = ((front + kept) / step * step).clamp(front, back - 1);
-        self.set(victim, Region { front, back: cut, cost });
+        self.set(victim, Region { front, back: cut });
         let back = if planted(Mutant::RegionOffByOne) { back - 1 } else { back };
-        self.set(thief, Region { front: cut, back, cost });
+        self.set(thief, Region { front: cut, back });
     }
 
     /// Takes at most `longest` leaves from the front of a worker's region, which is not empty.
     pub fn take(&mut self, worker: usize, longest: u64) -> Extent {
-        let Region { front, back, cost } = self.regions[worker];
+        let worker = self.home(worker);
+        let Region { front, back } = self.regions[worker];
         let batch = Extent::at_front(front, back, longest);
-        self.set(worker, Region { front: batch.end(), back, cost });
+        self.set(worker, Region { front: batch.end(), back });
         self.left -= batch.len;
-        self.origins.insert(batch.start, worker);
         batch
-    }
-
-    /// A batch is not open any more; where it was computed, a leaf of it took so many thread-seconds.
-    pub fn closed(&mut self, batch: Extent, leaf: Option<f64>) {
-        let (Some(worker), Some(leaf)) = (self.origins.remove(&batch.start), leaf) else { return };
-        let region = self.regions[worker];
-        let cost = if region.cost > 0.0 { f64::midpoint(region.cost, leaf) } else { leaf };
-        self.set(worker, Region { cost, ..region });
-    }
-
-    /// The region with the dearest leaves, and the thread-seconds of one.
-    pub fn dearest(&self) -> Option<(usize, f64)> {
-        self.by_cost.last().map(|(cost, worker)| (*worker, f64::from_bits(*cost)))
-    }
-
-    /// The thread-seconds of a leaf of a region, if they are known.
-    pub fn cost(&self, worker: usize) -> Option<f64> {
-        Some(self.regions[worker].cost).filter(|cost| *cost > 0.0)
     }
 
     fn set(&mut self, worker: usize, region: Region) {
         let before = self.regions[worker];
         if before.left() > 0 {
             self.by_left.remove(&(before.left(), worker));
-            self.by_cost.remove(&(before.cost.to_bits(), worker));
         }
         if region.left() > 0 {
             self.by_left.insert((region.left(), worker));
-            if region.cost > 0.0 {
-                self.by_cost.insert((region.cost.to_bits(), worker));
-            }
         }
         self.regions[worker] = region;
     }
@@ -237,13 +224,10 @@ mod tests {
     }
 
     #[test]
-    fn more_workers_than_leaves_leaves_some_without_a_region() {
-        let mut regions = Regions::new(2, &[1; 5]);
-        assert_eq!(regions.left(), 2);
-        let holders: Vec<usize> = (0..5).filter(|worker| !regions.is_empty(*worker)).collect();
-        for worker in holders {
-            regions.take(worker, 8);
-        }
-        assert_eq!(regions.left(), 0);
+    fn few_leaves_are_handed_out_from_first_to_last_whoever_asks() {
+        let mut regions = Regions::new(20, &[1; 5]);
+        let taken: Vec<u64> = [3, 0, 4, 1].map(|worker| regions.take(worker, 1).start).into();
+        assert_eq!(taken, [0, 1, 2, 3]);
+        assert_eq!(regions.left(), 16);
     }
 }

@@ -34,10 +34,6 @@ use crate::wire::Cost;
 
 /// Batches that a worker holds: the one it computes and the one after it, so that no round trip is waited for.
 const AHEAD: usize = 2;
-/// Leaves for each thread below which it matters in which order they are computed.
-const FEW: u64 = 16;
-/// A region whose leaves cost this many times as much as those of another comes first.
-const DEARER: f64 = 1.2;
 /// How long a failed call waits for mappers that cannot be interrupted before it ends the program.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
@@ -260,7 +256,6 @@ impl Scheduler {
         }
         let lane = self.lane(worker);
         if computed.leaves() > 0 {
-            self.regions.closed(batch, Some(cost.busy / computed.leaves() as f64));
             self.policy.learn(&mut self.workers[worker].estimate, computed.leaves(), lane, cost);
         }
     }
@@ -269,7 +264,6 @@ impl Scheduler {
         if !self.release(now, worker, batch) || self.covered.contains(batch) {
             return;
         }
-        self.regions.closed(batch, None);
         if !planted(Mutant::FailureForgotten) {
             self.orphan(batch);
         }
@@ -282,7 +276,6 @@ impl Scheduler {
 
     fn on_returned(&mut self, now: Time, worker: usize, batch: Extent) {
         if self.release(now, worker, batch) && !planted(Mutant::ReturnForgotten) {
-            self.regions.closed(batch, None);
             self.orphan(batch);
         }
     }
@@ -349,6 +342,7 @@ impl Scheduler {
             threads: self.lane(worker),
             threads_total: self.threads_ready,
             workers: self.workers.len(),
+            few: self.regions.is_shared(),
         };
         let batch = match self.regions.first_returned() {
             Some(batch) if self.ledger.has_failed(batch) => self.regions.take_returned(batch, u64::MAX),
@@ -357,8 +351,7 @@ impl Scheduler {
                 if self.regions.is_empty(worker) {
                     self.resettle(worker);
                 }
-                let region = self.dearer_region(worker, &demand).unwrap_or(worker);
-                self.regions.take(region, self.batch_len(worker, &demand))
+                self.regions.take(worker, self.batch_len(worker, &demand))
             }
         };
         self.workers[worker].estimate.assigned(batch.len);
@@ -366,16 +359,6 @@ impl Scheduler {
         self.lengths.count(batch.len);
         self.reindex(now, worker);
         self.actions.push_back(Action::Assign { worker, batch });
-    }
-
-    /// With few leaves left for each thread, the longest ones must not come last: the region of another worker whose
-    /// leaves cost more than those of its own (longest processing time first: Graham, "Bounds on multiprocessing timing
-    /// anomalies", SIAM J. Appl. Math. 17(2), 1969).
-    fn dearer_region(&self, worker: usize, demand: &Demand) -> Option<usize> {
-        let few = demand.left < FEW * u64::from(demand.threads_total);
-        let own = self.regions.cost(worker).filter(|_| few)?;
-        let (dearest, cost) = self.regions.dearest()?;
-        (cost > DEARER * own).then_some(dearest)
     }
 
     fn batch_len(&self, worker: usize, demand: &Demand) -> u64 {

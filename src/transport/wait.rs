@@ -22,6 +22,8 @@ const BURST: u32 = 8;
 const SLEEP_MEETING: Duration = Duration::from_micros(200);
 /// While a message is leaving, its transfer may need this rank's attention.
 const SLEEP_IN_FLIGHT: Duration = Duration::from_micros(50);
+/// Rank 0 keeps nobody waiting for longer.
+const SLEEP_SERVING: Duration = Duration::from_millis(5);
 /// 135 idle ranks that wake 25 times a second each take about a tenth of a core together.
 const SLEEP_MOST: Duration = Duration::from_millis(40);
 
@@ -38,6 +40,8 @@ pub(crate) struct Waiter {
 pub(crate) enum Mood {
     /// It has work, and time: whatever comes may wait for some microseconds.
     Busy,
+    /// It has work, and others who have none may come to it for more.
+    Serving,
     /// It has nothing to do until something comes.
     Starving,
     /// It has messages that are leaving.
@@ -63,7 +67,8 @@ impl Waiter {
     pub fn wait(&mut self, mood: Mood, sleep: impl FnOnce(Duration)) {
         self.polls = self.polls.saturating_add(1);
         let idle = self.idle_since.get_or_insert_with(Instant::now).elapsed();
-        if mood != Mood::Busy && self.polls <= YIELDS && idle < YIELDING_MOST {
+        let has_work = matches!(mood, Mood::Busy | Mood::Serving);
+        if !has_work && self.polls <= YIELDS && idle < YIELDING_MOST {
             std::thread::yield_now();
             return;
         }
@@ -76,6 +81,7 @@ impl Waiter {
         let most = match mood {
             Mood::Sending => SLEEP_IN_FLIGHT,
             Mood::Meeting => SLEEP_MEETING,
+            Mood::Serving => SLEEP_SERVING,
             Mood::Busy | Mood::Starving => SLEEP_MOST,
         };
         sleep((idle / 8).clamp(SLEEP_LEAST, most));

@@ -6,10 +6,14 @@ use std::time::Duration;
 use super::{AHEAD, Current, Scheduler};
 use crate::time::Time;
 
+/// In the seconds that such a batch takes, a round trip is nothing.
+const LONG: f64 = 0.1;
+
 impl Scheduler {
     /// Brings the indices up to date after a worker's batches or standing have changed.
     ///
-    /// A worker wants more while it has no batch ahead, or fewer leaves than would keep its threads busy twice over.
+    /// A worker wants more while it has no batch ahead, or fewer leaves than would keep its threads busy twice over. Where
+    /// leaves are few and long, one that waits in a queue could have been begun elsewhere: none is held ahead then.
     pub(super) fn reindex(&mut self, now: Time, worker: usize) {
         self.update_current(now, worker);
         let lanes = (self.workers[worker].threads / self.lane(worker)) as usize;
@@ -17,7 +21,12 @@ impl Scheduler {
         let entry = &mut self.workers[worker];
         let threads = u64::from(entry.threads);
         let relied_on = entry.is_relied_on();
-        let wants = relied_on && (batches.len() < AHEAD - 1 + lanes || leaves < 2 * threads);
+        let length = entry.current.map_or(0.0, |current| current.due.seconds_since(current.since));
+        let wants = if self.regions.is_shared() && length > LONG {
+            relied_on && (batches.len() < lanes || leaves < threads)
+        } else {
+            relied_on && (batches.len() < AHEAD - 1 + lanes || leaves < 2 * threads)
+        };
         let may_recall = relied_on && entry.recalled.is_none();
         let queue = (may_recall && batches.len() > lanes)
             .then(|| batches[..batches.len() - lanes].iter().map(|batch| batch.len).sum());

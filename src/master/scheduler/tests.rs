@@ -95,7 +95,7 @@ fn a_rank_that_is_stopped_for_a_moment_is_waited_for_and_its_work_counts() {
 #[test]
 fn a_recalled_batch_goes_to_the_idle_rank_and_not_back() {
     // Ranks of many threads, so that a few leaves are next to nothing for each thread.
-    let config = Config { leaves: 8, ..WITHOUT_FAULTS };
+    let config = Config { leaves: 16, ..WITHOUT_FAULTS };
     let mut scheduler = Scheduler::new(config, &[8, 8], &BTreeSet::new());
     scheduler.handle(Time(0), Event::Ready { worker: 0 });
     let mut held: Vec<Extent> = Vec::new();
