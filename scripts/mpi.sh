@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Finds an MPI, or installs one, and sets the environment that builds and launches with it.
-# Sourced by run.sh, test.sh and bench.sh. Called by itself it prints that environment, for cargo by hand:
+# Sourced by run.sh, test.sh, bench.sh and soak.sh. Called by itself it prints that environment, for cargo by hand:
 #
 #   eval "$(bash scripts/mpi.sh)" && cargo test
 set -euo pipefail

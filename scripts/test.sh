@@ -64,7 +64,7 @@ feature_set() { # name, cargo flags...
 without_mpi() {
     unset RANKFOLD_TEST_MPI RANKFOLD_TEST_MPIRUN
     export CARGO_TARGET_DIR=$asked_target
-    feature_set "without MPI" --no-default-features
+    feature_set "without MPI" --no-default-features --features cli
 }
 
 with_mpi() { # openmpi or mpich

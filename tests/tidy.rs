@@ -36,7 +36,7 @@ const CONFINED: [(&str, &[&str]); 5] = [
     ("unsafe {", &["src/transport/mpi"]),
     ("ffi::", &["src/transport/mpi"]),
     ("bincode::", &["src/wire.rs"]),
-    ("std::fs", &["src/source/lines", "src/launch.rs", "src/report/progress.rs"]),
+    ("std::fs", &["src/source/lines", "src/launch.rs", "src/report/progress.rs", "src/bin/rankfold"]),
     ("rayon::join", &["src/worker/compute.rs"]),
 ];
 

@@ -19,15 +19,16 @@ pub(super) fn run(machine: &Machine, costs: &Costs, scheme: Scheme, luck: &Luck)
 /// The same number of leaves on every rank, in the order of ranks.
 fn fixed(machine: &Machine, costs: &Costs, luck: &Luck) -> Forecast {
     let (leaves, ranks) = (costs.leaves(), machine.ranks as u64);
-    let end = (0..ranks)
+    let (end, longest) = (0..ranks)
         .map(|rank| {
             let [start, end] =
                 [rank, rank + 1].map(|rank| (u128::from(leaves) * u128::from(rank) / u128::from(ranks)) as u64);
             let length = chunk_length(machine, costs, rank as usize, start, end);
-            through_sleep(luck, rank as usize, machine.start, length)
+            (through_sleep(luck, rank as usize, machine.start, length), length)
         })
-        .fold(0.0, f64::max);
-    forecast(machine, costs, end, 0.0, ranks, 0)
+        .fold((0.0, 0.0), |(end, longest), (ends, length)| (f64::max(end, ends), f64::max(longest, length)));
+    let forecast = forecast(machine, costs, end, 0.0);
+    Forecast { batches: ranks, longest_batch: longest, ..forecast }
 }
 
 /// Ranks that ask for chunks.
@@ -44,12 +45,14 @@ struct SelfScheduling<'s> {
     /// When each rank is through with what it has.
     free: Vec<f64>,
     batches: u64,
+    longest_batch: f64,
 }
 
 impl<'s> SelfScheduling<'s> {
     fn new(machine: &'s Machine, costs: &'s Costs, scheme: Scheme, luck: &'s Luck) -> Self {
         let free = vec![machine.start; machine.ranks];
-        Self { machine, costs, scheme, luck, next: 0, round: (0, 0), requests: BinaryHeap::new(), free, batches: 0 }
+        let requests = BinaryHeap::new();
+        Self { machine, costs, scheme, luck, next: 0, round: (0, 0), requests, free, batches: 0, longest_batch: 0.0 }
     }
 
     fn run(mut self) -> Forecast {
@@ -64,15 +67,17 @@ impl<'s> SelfScheduling<'s> {
             let Some((start, stop)) = self.chunk() else { continue };
             let here = end + self.latency(rank);
             let begins = here.max(self.free[rank]) + self.machine.gap;
-            let ends =
-                through_sleep(self.luck, rank, begins, chunk_length(self.machine, self.costs, rank, start, stop));
+            let length = chunk_length(self.machine, self.costs, rank, start, stop);
+            self.longest_batch = self.longest_batch.max(length);
+            let ends = through_sleep(self.luck, rank, begins, length);
             self.free[rank] = ends;
             // Who asks ahead does so when it begins a chunk.
             let ahead = matches!(self.scheme, Scheme::Chunks { ahead: true, .. });
             self.ask(rank, if ahead { begins } else { ends });
         }
         let end = self.free.iter().copied().fold(0.0, f64::max);
-        forecast(self.machine, self.costs, end, serving, self.batches, messages)
+        let forecast = forecast(self.machine, self.costs, end, serving);
+        Forecast { batches: self.batches, messages, longest_batch: self.longest_batch, ..forecast }
     }
 
     fn ask(&mut self, rank: usize, at: f64) {
@@ -121,8 +126,10 @@ fn through_sleep(luck: &Luck, rank: usize, begins: f64, length: f64) -> f64 {
     })
 }
 
-fn forecast(machine: &Machine, costs: &Costs, end: f64, serving: f64, batches: u64, messages: u64) -> Forecast {
+/// What follows from the time at which the last rank is through, and the seconds that the master serves.
+fn forecast(machine: &Machine, costs: &Costs, end: f64, serving: f64) -> Forecast {
     let makespan = end + machine.reduction();
     let efficiency = costs.total() / (makespan * machine.power_of_all());
-    Forecast { makespan, efficiency, root_load: serving / makespan, batches, messages, recalls: 0 }
+    let root_load = serving / makespan;
+    Forecast { makespan, efficiency, root_load, batches: 0, longest_batch: 0.0, messages: 0, recalls: 0 }
 }

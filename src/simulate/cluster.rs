@@ -49,6 +49,8 @@ pub(crate) struct Cluster<'c> {
 pub(crate) struct Tally {
     pub messages: u64,
     pub batches: u64,
+    /// Seconds from the start of a batch to its end, at most.
+    pub longest_batch: f64,
     pub recalls: u64,
     /// Seconds that rank 0 was busy with messages.
     pub serving: f64,

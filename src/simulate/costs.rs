@@ -159,6 +159,39 @@ impl Costs {
         Self::new(items.len() as u64, (0..leaves.count()).map(cost))
     }
 
+    /// A trace of a smaller run, stretched over `items` items: each of its values stands for the items in its place, so
+    /// that cheap and dear stretches of the input stay where they were.
+    ///
+    /// # Panics
+    ///
+    /// The trace is empty.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// // A million items each of 1 s and of 2 s.
+    /// let costs = rankfold::simulate::Costs::of_trace(2_000_000, &[1.0, 2.0]);
+    /// assert!((costs.total() - 3e6).abs() < 1.0);
+    /// ```
+    #[must_use]
+    pub fn of_trace(items: u64, trace: &[f64]) -> Self {
+        assert!(!trace.is_empty(), "a trace has at least one cost");
+        let leaves = Leaves::new(items, 1);
+        let sums = Self::new(trace.len() as u64, trace.iter().copied()).sums;
+        // The cost of the items before `item`, in units of the trace's own length.
+        let before = |item: u64| {
+            let place = item as f64 / items as f64 * trace.len() as f64;
+            let whole = (place as usize).min(trace.len() - 1);
+            sums[whole] + trace[whole] * (place - whole as f64)
+        };
+        let stretch = items as f64 / trace.len() as f64;
+        let cost = |leaf| {
+            let range = leaves.items_of(Extent::new(leaf, 1));
+            ((before(range.end) - before(range.start)) * stretch).max(0.0)
+        };
+        Self::new(items, (0..leaves.count()).map(cost))
+    }
+
     /// The seconds that one thread would need for everything.
     ///
     /// # Examples
@@ -183,7 +216,7 @@ impl Costs {
         self.items
     }
 
-    /// The number of leaves: the finest parts that can be handed out.
+    /// The number of leaves that the library would make of the items: the unit in which work is handed out.
     ///
     /// # Examples
     ///
@@ -278,6 +311,17 @@ mod tests {
                 let mean = costs.total() / items as f64;
                 assert!((0.8e-3..1.2e-3).contains(&mean), "{workload:?} of {items}: {mean}");
             }
+        }
+    }
+
+    #[test]
+    fn a_stretched_trace_keeps_its_shape() {
+        let trace = [1.0, 0.0, 5.0, 2.0];
+        for items in [4, 10, 1 << 22] {
+            let costs = Costs::of_trace(items, &trace);
+            let (leaves, mean) = (costs.leaves(), items as f64 / 4.0);
+            assert!((costs.total() - 8.0 * mean).abs() < 1e-6 * mean, "{items}: {}", costs.total());
+            assert!((costs.of(0, leaves / 2) - mean).abs() < 1e-6 * mean, "{items}");
         }
     }
 

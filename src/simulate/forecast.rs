@@ -60,6 +60,8 @@ pub struct Forecast {
     pub root_load: f64,
     /// Batches that were handed out.
     pub batches: u64,
+    /// The longest time that one batch was computed: what a rank that is stopped may have to do again.
+    pub longest_batch: f64,
     /// Messages between ranks, rank 0's to itself included.
     pub messages: u64,
     /// How often a rank was asked to give up leaves.
@@ -113,6 +115,7 @@ pub(crate) fn run_with(machine: &Machine, costs: &Costs, scheme: Scheme, luck: &
         efficiency: costs.total() / (makespan * machine.power_of_all()),
         root_load: tally.serving / makespan,
         batches: tally.batches,
+        longest_batch: tally.longest_batch,
         messages: tally.messages,
         recalls: tally.recalls,
     }

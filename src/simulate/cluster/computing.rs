@@ -100,6 +100,7 @@ impl Cluster<'_> {
         let done = batch_without(batch, &rest);
         let cost: f64 = done.iter().map(|part| self.costs.of(part.start, part.end())).sum();
         self.tally.computed += cost;
+        self.tally.longest_batch = self.tally.longest_batch.max(self.now.seconds_since(start));
         if node.done.is_some() {
             // It left while this was running, and leaves for good now.
             node.done = Some(self.now);
