@@ -61,6 +61,7 @@
 //! | `RANKFOLD_RANKS` | ranks inside one process, when there is no launcher; default 1 |
 //! | `RANKFOLD_THREADS` | threads a rank computes with; default: its share of the cores it may use |
 //! | `RANKFOLD_PROGRESS` | `bar`, `lines`, `off`; default: a bar on a terminal, lines in a file |
+//! | `RANKFOLD_PATIENCE` | seconds of silence after which a rank is given up; default 30, more with over 10,000 ranks |
 //! | `RANKFOLD_LOG` | `off`, `error`, `warn`, `info` (default), `debug`, `trace` |
 
 #![deny(unsafe_code)]

@@ -6,6 +6,7 @@
 //! `make bench ARGS='--rounds 3 monte-carlo words'`
 
 mod corpus;
+mod forecast;
 mod launch;
 mod machine;
 mod many_ranks;
@@ -56,7 +57,7 @@ impl Context {
 
 type Benchmark = (&'static str, &'static str, fn(&mut Context) -> Result<()>);
 
-const BENCHMARKS: [Benchmark; 10] = [
+const BENCHMARKS: [Benchmark; 11] = [
     ("monte-carlo", "against a program by hand: blocks that cost the same", pairs::monte_carlo),
     ("ramp", "against a program by hand: cost grows a hundredfold along the range", pairs::ramp),
     ("words", "the example word_count against a program with rayon alone", pairs::words),
@@ -67,6 +68,7 @@ const BENCHMARKS: [Benchmark; 10] = [
     ("memory", "10^12 items", overheads::memory),
     ("idle", "what idle ranks use", many_ranks::idle),
     ("many-ranks", "a run on many more ranks than cores", many_ranks::many),
+    ("forecast", "the simulator against real runs", forecast::forecast),
 ];
 
 fn main() -> ExitCode {

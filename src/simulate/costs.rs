@@ -216,6 +216,22 @@ impl Costs {
         self.items
     }
 
+    /// The cost of a leaf.
+    ///
+    /// # Panics
+    ///
+    /// There are not so many leaves.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(rankfold::simulate::Costs::of_items(&[1.0, 2.0]).leaf(1), 2.0);
+    /// ```
+    #[must_use]
+    pub fn leaf(&self, leaf: u64) -> f64 {
+        self.of(leaf, leaf + 1)
+    }
+
     /// The number of leaves that the library would make of the items: the unit in which work is handed out.
     ///
     /// # Examples
