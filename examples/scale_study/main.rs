@@ -54,9 +54,10 @@ struct Args {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
-    let (ranks, costs, work) = match args.quick {
-        true => (vec![135], vec![1e-3], 2.0),
-        false => (vec![135, 1000, 10_000, 100_000], vec![1e-6, 1e-3, 1.0], 10.0),
+    let (ranks, costs, work) = if args.quick {
+        (vec![135], vec![1e-3], 2.0)
+    } else {
+        (vec![135, 1000, 10_000, 100_000], vec![1e-6, 1e-3, 1.0], 10.0)
     };
     let ranks = if args.ranks.is_empty() { ranks } else { args.ranks };
     let costs = if args.costs.is_empty() { costs } else { args.costs };
