@@ -178,7 +178,8 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     ///
     /// The combiner joins the values of two adjacent ranges of items, the left one first. It should be associative; it
     /// need not commute, and rounding does no harm: the tree of combinations follows from the number of items alone, so
-    /// the result has the same bits on any number of ranks.
+    /// the result has the same bits on any number of ranks. The mapper may be called twice with an item, on two ranks, if
+    /// the first of them is far too late with it; it counts once.
     ///
     /// The mapper may use rayon itself. While it waits for such work of its own, its thread may take up another batch
     /// of this call: a lock that it holds across that wait could be asked for again by the same thread, and never given.
@@ -262,7 +263,7 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     /// Calls the function with every item, for its effects.
     ///
     /// Returns on every rank after all items are done on all ranks. An item may be visited more than once if its batch
-    /// is tried again (see [`retries`](Self::retries)).
+    /// is tried again (see [`retries`](Self::retries)), or if its rank has fallen silent in the middle of it.
     ///
     /// # Errors
     ///

@@ -47,7 +47,7 @@ struct Args {
     /// Where to put all numbers
     #[arg(long)]
     csv: Option<PathBuf>,
-    /// A small study: 135 ranks, items of 1 ms, 2 s of work for each rank, if nothing else is asked for
+    /// A small study: 135 ranks, items of 1 ms, 0.5 s of work for each rank, if nothing else is asked for
     #[arg(long)]
     quick: bool,
 }
@@ -55,7 +55,7 @@ struct Args {
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     let (ranks, costs, work) = if args.quick {
-        (vec![135], vec![1e-3], 2.0)
+        (vec![135], vec![1e-3], 0.5)
     } else {
         (vec![135, 1000, 10_000, 100_000], vec![1e-6, 1e-3, 1.0], 10.0)
     };
