@@ -18,8 +18,8 @@
 //! Uma and Wein, SPAA 1996); that `μ` is measured per worker while the loop runs makes it adaptive weighted factoring
 //! (Banicescu, Velusamy and Devaprasad, Cluster Computing 6, 2003).
 //!
-//! Where a call has few leaves for each thread, batches are as short as overhead allows: so few messages can be borne, and
-//! a leaf that turns out long holds up no others.
+//! Where a call has few leaves for each thread, batches are as short as is sensible at all: so few of them can cost no more
+//! than a moment, whatever the gap, and a leaf that turns out long holds up no others.
 //!
 //! As long as nothing has been measured, a worker's batches double in length ("slow start").
 
@@ -35,6 +35,8 @@ const SERVICE_MOST: f64 = 5.0;
 const MEASURABLE: f64 = 100e-6;
 /// A gap is not taken for shorter, in seconds: queues and locks cost this much even when nothing is waited for.
 const GAP_LEAST: f64 = 5e-6;
+/// Where a call has few leaves, a batch need not take longer, in seconds.
+const LEAST_OF_FEW: f64 = GAP_LEAST / OVERHEAD_TARGET;
 /// A longer gap, in seconds, is a worker that had nothing to do, not overhead.
 const GAP_MOST: f64 = 10e-3;
 /// A worker's next batch is at most so many times as long as the one before: costs change along the input.
@@ -118,7 +120,7 @@ impl Policy {
             return slow_start.min(most.max(1.0) as u64);
         };
         let seconds = leaf / f64::from(demand.threads);
-        let least = self.least_seconds(demand.workers);
+        let least = if demand.few { LEAST_OF_FEW } else { self.least_seconds(demand.workers) };
         let wanted = if demand.few { 0.0 } else { share / factor(known, demand) };
         let len = wanted.clamp(least / seconds, least.max(LONGEST) / seconds);
         // No thread is left without a leaf while there is one to give.
@@ -128,8 +130,8 @@ impl Policy {
 
     /// Below this many seconds a batch loses too much to overhead.
     pub fn least_seconds(&self, workers: usize) -> f64 {
-        let gap = self.gap.0.unwrap_or(GAP_LEAST) / OVERHEAD_TARGET;
         // Serving a batch includes packing its items, which longer batches do not make cheaper: hence the bound.
+        let gap = self.gap.0.unwrap_or(GAP_LEAST) / OVERHEAD_TARGET;
         gap.max((2.0 * self.service.0.unwrap_or(0.0) * workers as f64).min(SERVICE_MOST))
     }
 

@@ -1,7 +1,7 @@
 //! Runs on machines that are not there: the production scheduler on virtual time.
 //!
 //! [`run`] tells how long a computation takes on a given [`Machine`], for planning a job and for comparing ways to
-//! schedule; [`trial`] lets everything go wrong that can, and checks what comes out.
+//! schedule; [`trial()`] lets everything go wrong that can, and checks what comes out.
 //!
 //! ```
 //! use rankfold::simulate::{Machine, Scheme, Workload, run};

@@ -34,8 +34,8 @@ pub struct Faults {
     #[arg(long, requires = "faults", conflicts_with = "seed")]
     soak: bool,
     /// The first seed of a soak
-    #[arg(long, value_name = "N", value_parser = whole, requires = "soak", default_value_t = 0)]
-    from: u64,
+    #[arg(long, value_name = "N", value_parser = whole)]
+    from: Option<u64>,
     /// Where a soak adds a line for each seed that fails
     #[arg(long, value_name = "FILE", requires = "soak", default_value = "failing-seeds.txt")]
     keep: PathBuf,
@@ -60,7 +60,8 @@ impl Faults {
     pub fn what(&self, seed: Option<u64>) -> Option<Result<What, &'static str>> {
         let Self { faults: true, seeds, soak, from, keep } = self else { return None };
         Some(match (seed, seeds) {
-            _ if *soak => Ok(What::Soak { from: *from, keep: keep.clone() }),
+            _ if from.is_some() && !soak => Err("--from is where a --soak begins"),
+            _ if *soak => Ok(What::Soak { from: from.unwrap_or(0), keep: keep.clone() }),
             (_, Some(seeds)) => Ok(What::Sweep(seeds.clone())),
             (Some(seed), None) => Ok(What::Once(seed)),
             (None, None) => Err("--faults needs one of --seed N, --seeds A..B and --soak"),
