@@ -135,12 +135,29 @@ impl Driver<'_, '_> {
             self.look_for_leavers()?;
             self.tick();
             match self.act()? {
-                Some(Ending::Finished) => return Ok(std::mem::take(&mut self.driven)),
+                Some(Ending::Finished) => {
+                    self.outwait_the_superfluous()?;
+                    return Ok(std::mem::take(&mut self.driven));
+                }
                 Some(Ending::Failed(error)) => return Err(error.on_rank(self.rank.rank())),
                 None if idle && self.own.is_empty() => self.wait(),
                 None => self.waiter.reset(),
             }
         }
+    }
+
+    /// What still runs here was done by others, and is cancelled; but a mapper cannot be interrupted, and its borrows
+    /// outlive it here. The other ranks must not take this one for dead meanwhile.
+    fn outwait_the_superfluous(&mut self) -> Result<(), Error> {
+        self.rank.begin_vigil();
+        self.claims.retain(|_, claim| claim.taken.swap(true, Ordering::AcqRel));
+        while !self.claims.is_empty() {
+            if let Ok(ended) = self.ended.1.recv_timeout(self.rank.patience.interval() / 2) {
+                self.claims.remove(&ended.batch);
+            }
+            self.rank.stay_in_touch()?;
+        }
+        Ok(())
     }
 
     fn next_message(&mut self) -> Result<Option<(usize, Message)>, Error> {

@@ -38,6 +38,14 @@ fn a_worker_that_stops_for_a_moment_is_not_given_up() {
 }
 
 #[test]
+fn a_worker_that_cannot_be_interrupted_is_waited_for_longer_than_silence_is_borne() {
+    let Some(mpirun) = launcher() else { return };
+    let ended = run(&mpirun, &["test-spmd", "dawdles", "2"]);
+    assert_eq!(ended.output(), "7998000\n", "{ended}");
+    ended.times(0, "has not answered");
+}
+
+#[test]
 fn the_workers_of_a_master_that_stops_end_the_program() {
     let Some(mpirun) = launcher() else { return };
     let remedy = "RANKFOLD_PATIENCE=seconds bears longer silence";

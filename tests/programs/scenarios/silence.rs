@@ -15,6 +15,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
     let is_victim = number(0).is_some_and(|victim: u64| victim == world.rank() as u64);
     match scenario {
         "stops" => Some(stops(world, is_victim, number(1))),
+        "dawdles" => Some(dawdles(world, is_victim)),
         "stops-in-reduction" => Some(stops_in_reduction(world, is_victim)),
         _ => None,
     }
@@ -34,6 +35,23 @@ fn stops(world: &World, is_victim: bool, wake: Option<u64>) -> Outcome {
     let list = world.over(0..200_000u64).named("list").map(|item| item)?;
     if world.is_root() {
         println!("{sum} {}", list.into_iter().sum::<u64>());
+    }
+    Ok(())
+}
+
+/// On the victim one item takes far longer than its patience; on the others it takes no time, so they get it as well.
+fn dawdles(world: &World, is_victim: bool) -> Outcome {
+    let dawdled = AtomicBool::new(!is_victim);
+    let mapper = |item| {
+        std::thread::sleep(Duration::from_millis(1));
+        if !dawdled.swap(true, Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_secs(8));
+        }
+        item
+    };
+    let sum = world.over(0..4000u64).named("energy").map_reduce(mapper, add)?;
+    if world.is_root() {
+        println!("{sum}");
     }
     Ok(())
 }
