@@ -173,7 +173,7 @@ impl Driver<'_, '_> {
             Message::ToWorker(message) => self.tell_agent(agent::Event::Message(message)),
             Message::ToMaster(ToMaster::Hello(signature)) => self.on_hello(from, signature)?,
             Message::ToMaster(message) => self.on_answer(from, message)?,
-            Message::Leave => {}
+            Message::Leave | Message::Through => {}
         }
         Ok(())
     }

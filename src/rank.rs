@@ -41,6 +41,8 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     /// The ranks without which the last call was completed, as far as they are still silent.
     pub lost: BTreeSet<usize>,
     pub patience: Patience,
+    /// The ranks that are through with this call, as far as they have said so.
+    through: BTreeSet<usize>,
     /// When each rank was heard last.
     heard: Vec<Instant>,
     /// When this rank last looked after others and told them that it lives.
@@ -79,6 +81,7 @@ impl<T: Transport> Rank<T> {
             left: BTreeMap::new(),
             lost: BTreeSet::new(),
             patience: roster.patience,
+            through: BTreeSet::new(),
             heard: vec![Instant::now(); roster.places.len()],
             touched: Instant::now(),
             places: Arc::clone(&roster.places),
@@ -138,6 +141,11 @@ impl Rank {
             })?;
             match envelope {
                 Envelope { call, message: Message::Leave } => drop(self.left.insert(from, call)),
+                Envelope { call, message: Message::Through } => {
+                    if call == self.call {
+                        self.through.insert(from);
+                    }
+                }
                 Envelope { call, message } if call == self.call => return Ok(Some((from, message))),
                 Envelope { call, .. } if call < self.call => {}
                 early => self.early.push((from, early)),
@@ -167,6 +175,13 @@ impl Rank {
         let now = Instant::now();
         self.heard.fill(now);
         self.touched = now;
+        self.through.clear();
+    }
+
+    /// A large result takes long to reach everybody: those who wait for each other learn that this rank has it.
+    pub fn say_through(&mut self) -> Result<(), Error> {
+        let others = if self.rank() == 0 { 1..self.size() } else { 0..1 };
+        others.into_iter().try_for_each(|other| self.send(other, Message::Through))
     }
 
     /// For whoever waits inside of a call: tells that this rank lives, and looks whether the others do.
@@ -190,7 +205,7 @@ impl Rank {
         }
         let (mine, others) = (self.rank(), if self.rank() == 0 { 1..self.size() } else { 0..1 });
         for other in others.filter(|other| *other != mine) {
-            if self.lost.contains(&other) {
+            if self.lost.contains(&other) || self.through.contains(&other) {
                 continue;
             }
             let silence = now.saturating_duration_since(self.heard[other]);

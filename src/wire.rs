@@ -24,6 +24,8 @@ pub(crate) struct Envelope {
 pub(crate) enum Message {
     ToWorker(ToWorker),
     ToMaster(ToMaster),
+    /// The sender has its result of this call, and has gone back to the program: it is silent from now on.
+    Through,
     /// The sender will make no further call.
     Leave,
 }

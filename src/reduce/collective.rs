@@ -30,6 +30,9 @@ use crate::worker::compute::{Computation, Kernel};
 /// With more bytes than this in all, segments climb the tree instead of being gathered.
 const GATHERED_MOST: u64 = 1 << 20;
 
+/// A result of fewer bytes is everywhere at once.
+const LARGE: usize = 1 << 20;
+
 /// What a rank brings to the reduction.
 #[derive(Serialize, Deserialize)]
 struct Contribution {
@@ -217,7 +220,11 @@ impl Merging<'_> {
                 let bytes = wire::encode(&outcome).expect("an outcome is made of plain data");
                 (value, outcome.err(), bytes)
             })?;
+            let is_large = bytes.len() > LARGE;
             tell(rank, bytes)?;
+            if is_large {
+                rank.say_through()?;
+            }
             return failure.map_or(Ok(value?.map_or(Value::Empty, Value::Here)), Err);
         }
         let bytes = if rank.lost.is_empty() {
@@ -225,6 +232,9 @@ impl Merging<'_> {
         } else {
             rank.partials_from(0)?
         };
+        if bytes.len() > LARGE {
+            rank.say_through()?;
+        }
         let outcome: Result<Value<ByteBuf>, Error> = self.decode(&bytes)?;
         match outcome.map_err(|error| error.on_rank(rank.rank()))? {
             Value::Here(bytes) => self.decode(&bytes).map(Value::Here),
