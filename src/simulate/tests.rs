@@ -8,7 +8,7 @@ use super::mutant::{self, Mutant};
 use super::*;
 
 /// Seeds in `make test`; `make soak` goes on without end.
-const SEEDS: u64 = 4_000;
+const SEEDS: u64 = 2_000;
 
 #[test]
 fn thousands_of_faulty_runs_end_as_they_should() {
