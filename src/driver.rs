@@ -125,7 +125,8 @@ impl Driver<'_, '_> {
         loop {
             let mut idle = true;
             while let Some((from, message)) = self.next_message()? {
-                idle = false;
+                // A beat is no reason to expect more soon, and to stay awake for it.
+                idle &= message.is_beat();
                 self.on_message(from, message)?;
             }
             while let Ok(ended) = self.ended.1.try_recv() {

@@ -30,6 +30,12 @@ pub(crate) enum Message {
     Leave,
 }
 
+impl Message {
+    pub fn is_beat(&self) -> bool {
+        matches!(self, Self::ToWorker(ToWorker::Beat) | Self::ToMaster(ToMaster::Beat))
+    }
+}
+
 /// From the master to a worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
