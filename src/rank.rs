@@ -196,10 +196,8 @@ impl Rank {
             return Ok(());
         }
         self.touched = now;
-        if pause > 2 * self.patience.interval() {
-            // This rank has slept itself, and nobody else is to blame.
-            self.heard.iter_mut().for_each(|heard| *heard += pause);
-        }
+        let excuse = self.patience.excuse(pause);
+        self.heard.iter_mut().for_each(|heard| *heard += excuse);
         while let Some((_, message)) = self.next_message()? {
             tracing::debug!("dropped {message:?} in the reduction");
         }
@@ -289,7 +287,7 @@ impl Rank {
     /// Ends this rank's part: waits for the others, and says so if one of them still expects it to make a call.
     pub fn leave(&mut self) -> Result<(), Error> {
         if !self.lost.is_empty() {
-            self.leave_without_the_lost()?;
+            return self.leave_without_the_lost();
         }
         let others = if self.rank() == 0 { 1..self.size() } else { 0..1 };
         others.into_iter().try_for_each(|other| self.send(other, Message::Leave))?;
@@ -309,31 +307,25 @@ impl Rank {
         closed.map_err(|failure| self.failed(failure))
     }
 
-    /// A lost rank never comes to the end, so nobody can wait for it there. Rank 0 waits for the others; if the lost ones
-    /// have come back meanwhile, all leave together, else rank 0 ends the program, whose results are complete.
+    /// A lost rank may never come to the end, so nobody waits for it there. Rank 0 waits until the others have got all that
+    /// it has for them.
     fn leave_without_the_lost(&mut self) -> Result<(), Error> {
         if self.rank() > 0 {
             self.send(0, Message::Leave)?;
-            return self.wait_until(|rank| rank.left.contains_key(&0));
+        } else {
+            self.wait_until(|rank| {
+                (1..rank.size()).all(|other| rank.lost.contains(&other) || rank.left.contains_key(&other))
+            })?;
+            self.lost.retain(|lost| !self.left.contains_key(lost));
+            if !self.lost.is_empty() {
+                let missing: Vec<String> = self.lost.iter().map(|lost| self.places[*lost].to_string()).collect();
+                eprintln!(
+                    "rankfold: warning: {} never answered again; all results are complete, and the program ends without",
+                    missing.join(", ")
+                );
+            }
         }
-        self.wait_until(|rank| {
-            (1..rank.size()).all(|other| rank.lost.contains(&other) || rank.left.contains_key(&other))
-        })?;
-        let missing: Vec<String> = self
-            .lost
-            .iter()
-            .filter(|lost| !self.left.contains_key(lost))
-            .map(|lost| self.places[*lost].to_string())
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        eprintln!(
-            "rankfold: warning: {} never answered again; all results are complete without it, and rank 0 ends the program",
-            missing.join(", ")
-        );
-        std::thread::sleep(ROOT_FIRST);
-        self.transport.abort(0)
+        self.transport.close_without(&self.lost).map_err(|failure| self.failed(failure))
     }
 
     /// Waits for messages until they have brought about something.

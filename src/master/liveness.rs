@@ -50,6 +50,12 @@ impl Patience {
     pub fn interval(self) -> Duration {
         self.bound / BEATS
     }
+
+    /// What others must be forgiven: who has not looked for so long that it must have slept itself (a stopped process, a
+    /// paused machine) cannot blame them for silence meanwhile.
+    pub fn excuse(self, not_looked: Duration) -> Duration {
+        if not_looked > 2 * self.interval() { not_looked } else { Duration::ZERO }
+    }
 }
 
 /// When each worker was heard last.
@@ -68,14 +74,13 @@ impl Liveness {
         Self { patience, heard, awake: Time::default(), next_look: Time::default().after(patience.interval()) }
     }
 
-    /// Rank 0 does something. Where it has slept itself (a stopped process, a paused machine), nobody else is to blame
-    /// for the silence meanwhile.
+    /// Rank 0 does something.
     pub fn awake(&mut self, now: Time) {
-        let slept = Duration::from_nanos(now.0.saturating_sub(self.awake.0));
-        if slept > 2 * self.patience.interval() {
-            self.heard.iter_mut().for_each(|heard| *heard = heard.after(slept));
-        }
+        let excuse = self.patience.excuse(now.since(self.awake));
         self.awake = now;
+        if !excuse.is_zero() {
+            self.heard.iter_mut().for_each(|heard| *heard = heard.after(excuse));
+        }
     }
 
     pub fn heard(&mut self, worker: usize, now: Time) {
@@ -104,7 +109,7 @@ impl Liveness {
     }
 
     pub fn silence(&self, worker: usize, now: Time) -> Duration {
-        Duration::from_nanos(now.0.saturating_sub(self.heard[worker].0))
+        now.since(self.heard[worker])
     }
 }
 

@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | never shorter than | `max(h / ε, 2 s W)` | `h`: measured gap between two batches; overhead stays below `ε` (2 %). `s`: rank 0's time to serve one batch; with `W` workers it is busy at most half of the time |
 //! | wanted | `(R p / P) / x · μ / p` | factoring: each round hands out a fixed part of what is left |
-//! | never longer than | 0.5 s | costs change along the input, and a batch that has begun cannot be split; progress stays visible |
+//! | never longer than | 0.5 s | costs change along the input, and what a longer batch was expected to cost is too old a guess; progress stays visible |
 //!
 //! `x = 2 + b² + b √(b² + 4)` with `b = P / (2 √R) · σ / μ` is the factor of Flynn Hummel, Schonberg and Flynn
 //! ("Factoring: a method for scheduling parallel loops", CACM 35(8), 1992) for every round but the first, which is not

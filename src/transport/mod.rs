@@ -14,6 +14,8 @@
 //!    one at a time. Messages sent before it may arrive after it.
 //! 4. `close` returns when every rank has called it. Messages that nobody received are dropped.
 
+use std::collections::BTreeSet;
+
 #[cfg(feature = "mpi")]
 pub(crate) mod mpi;
 pub(crate) mod threads;
@@ -53,6 +55,10 @@ pub(crate) trait Transport {
 
     /// Waits for all ranks and releases the transport. What arrives meanwhile is shown to `dropped`.
     fn close(&mut self, dropped: &mut dyn FnMut(Incoming)) -> Result<(), Failure>;
+
+    /// In place of `close` where some ranks may never come to their end: does not wait for them. The program ends when
+    /// all other ranks have returned from `main`.
+    fn close_without(&mut self, lost: &BTreeSet<usize>) -> Result<(), Failure>;
 }
 
 /// Messages of different kinds, told apart without being decoded.

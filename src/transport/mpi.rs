@@ -10,9 +10,10 @@
 #![allow(unsafe_code, reason = "MPI is a C library; this is the one file that calls it")]
 
 mod environment;
+mod exit;
 mod outbox;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{c_int, c_void};
 use std::mem::take;
 use std::sync::Arc;
@@ -128,7 +129,7 @@ impl Mpi {
             check("MPI_Comm_size", ffi::MPI_Comm_size(duplicate, &raw mut size))?;
             duplicate
         };
-        environment::watch_exit();
+        exit::world_opened();
         Ok(Self {
             comm: duplicate,
             rank: rank as usize,
@@ -399,11 +400,11 @@ impl Transport for Mpi {
     }
 
     fn abort(&mut self, code: i32) -> ! {
-        environment::abort(code)
+        exit::abort(code)
     }
 
     fn abandon(&mut self) {
-        environment::abort(101)
+        exit::abort(101)
     }
 
     fn close(&mut self, dropped: &mut dyn FnMut(Incoming)) -> Result<(), Failure> {
@@ -426,6 +427,21 @@ impl Transport for Mpi {
             dropped(incoming);
         }
         environment::release(&mut self.comm, self.owns_mpi)
+    }
+
+    fn close_without(&mut self, lost: &BTreeSet<usize>) -> Result<(), Failure> {
+        let mut waiter = Waiter::default();
+        while (0..self.size).any(|other| !lost.contains(&other) && !self.outbox.is_empty_for(other)) {
+            drop(self.receive()?);
+            waiter.wait(Mood::without_work(self), std::thread::sleep);
+        }
+        if self.rank == 0 && !self.owns_mpi {
+            // Whoever has started MPI will finalize it, and that would wait for the lost ranks for ever.
+            eprintln!("rankfold: error: MPI_Finalize would wait for them for ever, so rank 0 ends the program here");
+            exit::abort(1);
+        }
+        exit::world_left(self.rank, self.size, lost);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Ranks that are threads of one process: mailboxes behind locks, collectives at a meeting point.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::wait::{Mood, Waiter};
@@ -122,6 +122,11 @@ impl Transport for Threads {
             waiter.wait(Mood::Starving, std::thread::sleep);
         }
         lock(&self.hub.mailboxes[self.rank]).drain(..).for_each(dropped);
+        Ok(())
+    }
+
+    fn close_without(&mut self, _lost: &BTreeSet<usize>) -> Result<(), Failure> {
+        // Nothing is shared but memory, which lasts as long as somebody uses it.
         Ok(())
     }
 }

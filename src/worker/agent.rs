@@ -133,12 +133,8 @@ impl Agent {
         self.told.after(self.patience.interval()).min(self.heard.after(self.patience.bound()))
     }
 
-    /// Where this rank has slept itself, the master is not to blame for its silence meanwhile.
     fn wake(&mut self, now: Time) {
-        let slept = Duration::from_nanos(now.0.saturating_sub(self.awake.0));
-        if slept > 2 * self.patience.interval() {
-            self.heard = self.heard.after(slept);
-        }
+        self.heard = self.heard.after(self.patience.excuse(now.since(self.awake)));
         self.awake = now;
     }
 
@@ -151,7 +147,7 @@ impl Agent {
         }
         if now >= self.heard.after(self.patience.bound()) && !self.gave_up {
             self.gave_up = true;
-            let silence = Duration::from_nanos(now.0 - self.heard.0);
+            let silence = now.since(self.heard);
             self.actions.push_back(Action::GiveUp { silence });
         }
     }

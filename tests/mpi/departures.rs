@@ -30,11 +30,12 @@ fn a_rank_that_returns_an_error_is_named_with_its_error() {
 #[test]
 fn a_rank_that_exits_ends_all_ranks() {
     let Some(mpirun) = launcher() else { return };
-    for scenario in ["exits", "exits-with-3"] {
+    for (scenario, exit, code) in [("exits", "exit(0)", 1), ("exits-with-3", "exit(3)", 3)] {
         for leaver in ["0", "1"] {
-            let who = format!("rank {leaver} @ called exit() in the middle of the program");
+            let who = format!("rank {leaver} @ called {exit} in the middle of the program");
             let ended = mpirun.run(4, &["test-spmd", scenario, leaver]);
-            ended.says(&[&who, "return from main on every rank"]).times(1, "called exit()");
+            ended.says(&[&who, "return from main on every rank"]).times(1, "called exit(");
+            assert_eq!(ended.code, Some(code), "{ended}");
         }
     }
 }

@@ -22,6 +22,19 @@ fn a_worker_that_stops_is_given_up_and_the_result_is_complete() {
 }
 
 #[test]
+fn what_fails_after_a_worker_was_given_up_still_fails_the_program() {
+    let Some(mpirun) = launcher() else { return };
+    for program in ["test-spmd", "test-plain"] {
+        for (culprit, message) in
+            [("0", "the disk is full"), ("1", "the disk is full"), ("all", "nothing: the input is empty")]
+        {
+            let ended = run(&mpirun, &[program, "stops-before-a-failure", "2", culprit]);
+            ended.says(&["rank 2 @ has not answered for ", message]).times(1, message);
+        }
+    }
+}
+
+#[test]
 fn a_worker_that_wakes_up_after_it_was_given_up_takes_part_again() {
     let Some(mpirun) = launcher() else { return };
     let ended = run(&mpirun, &["test-spmd", "stops", "1", "6"]);

@@ -1,15 +1,11 @@
-//! A program whose `main` returns `rankfold::Result`: plays the scenario that its arguments name.
+//! A program whose `main` returns a `Result`: plays the scenario that its arguments name.
+
+use std::error::Error;
 
 mod scenarios;
 
-fn main() -> rankfold::Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let world = rankfold::init()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match scenarios::play(&world, &arguments) {
-        Ok(()) => Ok(()),
-        Err(error) => match error.downcast::<rankfold::Error>() {
-            Ok(error) => Err(*error),
-            Err(error) => panic!("{error}"),
-        },
-    }
+    scenarios::play(&world, &arguments)
 }

@@ -16,8 +16,7 @@ const OVERDUE: f64 = 10.0;
 const OVERDUE_LEAST: f64 = 1.0;
 
 impl Scheduler {
-    /// For each idle worker, asks one of the others to give up leaves; at last, hands out a second time what a worker is
-    /// far too late with.
+    /// For each idle worker, asks one of the others to give up leaves.
     pub(super) fn shorten_the_tail(&mut self, now: Time) {
         while self.recalls < self.idle && (self.recall_queued(now) || self.cut_running(now)) {}
     }

@@ -69,12 +69,7 @@ impl Cluster<'_> {
         let Some(running) = &mut node.running else { return };
         let worked = (self.now.seconds_since(running.start) - running.paused).max(0.0) / running.slowness;
         let leaf = self.costs.leaf_at(running.batch.start, running.batch.end(), worked);
-        let mut at = leaf + 1;
-        while at < running.batch.end() {
-            let part = Extent::at_front(at, running.batch.end(), u64::MAX);
-            running.rest.push(part);
-            at = part.end();
-        }
+        running.rest = extents_between(leaf + 1, running.batch.end());
         if running.rest.is_empty() {
             return;
         }
@@ -127,14 +122,18 @@ impl Cluster<'_> {
 
 /// The parts of a batch that are not in `rest`, which is its end.
 fn batch_without(batch: Extent, rest: &[Extent]) -> Vec<Extent> {
-    let end = rest.first().map_or(batch.end(), |first| first.start);
-    let (mut at, mut parts) = (batch.start, Vec::new());
-    while at < end {
-        let part = Extent::at_front(at, end, u64::MAX);
-        parts.push(part);
-        at = part.end();
+    extents_between(batch.start, rest.first().map_or(batch.end(), |first| first.start))
+}
+
+/// The fewest extents from a leaf to another.
+fn extents_between(mut start: u64, end: u64) -> Vec<Extent> {
+    let mut extents = Vec::new();
+    while start < end {
+        let extent = Extent::at_front(start, end, u64::MAX);
+        start = extent.end();
+        extents.push(extent);
     }
-    parts
+    extents
 }
 
 fn panicked(rank: usize, batch: Extent) -> Error {

@@ -1,20 +1,12 @@
 //! The MPI library as a whole: starting it, ending it, and what its return codes say.
 
 use std::ffi::{c_char, c_int};
-use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use ::mpi::ffi;
 use ::mpi::topology::SimpleCommunicator;
 
+use super::exit;
 use crate::transport::Failure;
-
-/// From the last message to the end of the job.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-
-/// Worlds that other ranks may wait for: as long as there is one, this process must not exit without a word.
-static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Initialises MPI for calls from this thread alone, and gives the world communicator.
 pub(crate) fn initialize() -> Result<SimpleCommunicator, Failure> {
@@ -50,19 +42,9 @@ pub(crate) fn library_version() -> String {
     words.replace("Version:", "").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Ends all ranks. Says nothing: the caller has.
-pub(super) fn abort(code: i32) -> ! {
-    OPEN.store(0, Ordering::SeqCst);
-    // Some launchers kill the ranks before they have passed on what these have just printed.
-    std::thread::sleep(LAST_WORDS);
-    // SAFETY: MPI is initialised. The call is allowed to return when it failed; then the process ends all the same.
-    unsafe { ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, code) };
-    std::process::exit(code)
-}
-
 /// Frees the communicator and, where this library started MPI, finalizes it. Every rank must have come this far.
 pub(super) fn release(comm: &mut ffi::MPI_Comm, finalize: bool) -> Result<(), Failure> {
-    OPEN.fetch_sub(1, Ordering::SeqCst);
+    exit::world_closed();
     // SAFETY: a communicator of ours with nothing under way, which is not used again.
     check("MPI_Comm_free", unsafe { ffi::MPI_Comm_free(comm) })?;
     if finalize {
@@ -84,27 +66,4 @@ pub(super) fn check(function: &str, code: c_int) -> Result<(), Failure> {
     let bytes: Vec<u8> = text.iter().take(length.max(0) as usize).map(|byte| *byte as u8).collect();
     let message = format!("{} (code {code})", String::from_utf8_lossy(&bytes));
     Err(Failure { function: function.into(), message })
-}
-
-/// A process that exits in the middle of the program would leave the other ranks waiting: it ends them instead.
-pub(super) fn watch_exit() {
-    static WATCHING: Once = Once::new();
-    unsafe extern "C" {
-        fn atexit(callback: extern "C" fn()) -> c_int;
-    }
-    extern "C" fn at_exit() {
-        if OPEN.load(Ordering::SeqCst) > 0 && is_initialized() {
-            let (rank, host) = (crate::launch::rank_from_environment(), crate::launch::host_name());
-            eprintln!(
-                "rankfold: rank {rank} ({host}) called exit() in the middle of the program, which would leave the other \
-                 ranks waiting, so all of them end; return from main on every rank instead"
-            );
-            abort(1);
-        }
-    }
-    OPEN.fetch_add(1, Ordering::SeqCst);
-    // SAFETY: the C library's function with a callback that does not unwind.
-    WATCHING.call_once(|| unsafe {
-        atexit(at_exit);
-    });
 }

@@ -49,6 +49,10 @@ impl Outbox {
         self.requests.is_empty() && self.waiting_total == 0
     }
 
+    pub fn is_empty_for(&self, to: usize) -> bool {
+        self.active[to] == 0 && self.waiting[to].is_empty()
+    }
+
     /// Takes a message; `progress` starts it when its receiver's window has room.
     pub fn push(&mut self, to: usize, tag: c_int, bytes: Arc<Vec<u8>>, range: Range<usize>) {
         self.waiting[to].push_back(Outgoing { to, tag, bytes, range });

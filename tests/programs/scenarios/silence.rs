@@ -15,6 +15,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
     let is_victim = number(0).is_some_and(|victim: u64| victim == world.rank() as u64);
     match scenario {
         "stops" => Some(stops(world, is_victim, number(1))),
+        "stops-before-a-failure" => Some(stops(world, is_victim, None).and_then(|()| fails(world, number(1)))),
         "dawdles" => Some(dawdles(world, is_victim)),
         "stops-in-reduction" => Some(stops_in_reduction(world, is_victim)),
         _ => None,
@@ -35,6 +36,17 @@ fn stops(world: &World, is_victim: bool, wake: Option<u64>) -> Outcome {
     let list = world.over(0..200_000u64).named("list").map(|item| item)?;
     if world.is_root() {
         println!("{sum} {}", list.into_iter().sum::<u64>());
+    }
+    Ok(())
+}
+
+/// An error of the program on one rank, or of a call on all of them.
+fn fails(world: &World, culprit: Option<u64>) -> Outcome {
+    if culprit == Some(world.rank() as u64) {
+        return Err("the disk is full".into());
+    }
+    if culprit.is_none() {
+        world.over(0..0u64).named("nothing").map_reduce(|item| item, add)?;
     }
     Ok(())
 }
