@@ -175,6 +175,15 @@ pub enum ErrorKind {
         waiting: Place,
     },
 
+    /// The program was told to end before the call was through.
+    #[error("{call}: stopped before the end, because {reason}; start the program again to finish it")]
+    Interrupted {
+        /// The call, by the name given with `named`.
+        call: String,
+        /// What asked for it: a signal, or the end of the time that was given.
+        reason: String,
+    },
+
     /// A value could not be written as, or read from, bytes on its way to another rank.
     #[error(
         "{call}: a value of type {type_name} cannot be {doing} on {place}: {message}; \

@@ -11,6 +11,7 @@
 
 mod books;
 mod doubt;
+mod drain;
 mod index;
 mod protocol;
 mod tail;
@@ -31,6 +32,7 @@ use crate::report::Lengths;
 use crate::simulate::mutant::{Mutant, planted};
 use crate::time::Time;
 use crate::wire::Cost;
+use drain::Drain;
 
 /// Batches that a worker holds: the one it computes and the one after it, so that no round trip is waited for.
 const AHEAD: usize = 2;
@@ -64,6 +66,7 @@ pub(crate) struct Scheduler {
     /// Workers that are silent, and not given up yet.
     silent: usize,
     phase: Phase,
+    drain: Option<Drain>,
     actions: VecDeque<Action>,
     lengths: Lengths,
 }
@@ -168,6 +171,7 @@ impl Scheduler {
             threads_ready: 0,
             silent: 0,
             phase: Phase::Running,
+            drain: None,
             actions: VecDeque::new(),
             lengths: Lengths::default(),
         }
@@ -186,6 +190,7 @@ impl Scheduler {
             Event::Returned { worker, batch } => self.on_returned(now, worker, batch),
             Event::Stopped { worker } => self.workers[worker].stopped = true,
             Event::Broken { error } => self.stop(now, error),
+            Event::Drain { error, by } => self.drain(error, by),
             Event::Served { seconds } => self.policy.served(seconds),
             Event::Beat { .. } | Event::Tick => {}
         }
@@ -208,7 +213,7 @@ impl Scheduler {
     pub fn next_deadline(&self) -> Option<Time> {
         let look = self.liveness.next_look();
         match &self.phase {
-            Phase::Running => Some(look),
+            Phase::Running => Some(self.drain_deadline().map_or(look, |by| look.min(by))),
             Phase::Stopping { deadline, .. } => Some(look.min(*deadline)),
             Phase::Finished | Phase::Stopped => None,
         }
@@ -319,19 +324,21 @@ impl Scheduler {
 
     /// Hands out what there is, recalls what waits elsewhere, and notices the end.
     fn advance(&mut self, now: Time) {
-        while self.regions.left() > 0
+        while (self.drain.is_none() || planted(Mutant::DrainIgnored))
+            && self.regions.left() > 0
             && let Some((_, worker)) = self.hungry.first().copied()
         {
             self.hand_out(now, worker);
         }
         let missing = u64::from(planted(Mutant::FinishedEarly));
-        if self.done() + missing >= self.config.leaves {
-            if self.missing == 0 && self.silent == 0 {
-                self.phase = Phase::Finished;
-                let lost = (0..self.workers.len()).filter(|worker| self.workers[*worker].standing == Standing::Lost);
-                self.actions.push_back(Action::Finish { lost: lost.collect() });
-            }
-        } else if self.regions.left() == 0 && self.idle > self.recalls {
+        let all_done = self.done() + missing >= self.config.leaves;
+        if all_done && self.missing == 0 && self.silent == 0 {
+            self.phase = Phase::Finished;
+            let lost = (0..self.workers.len()).filter(|worker| self.workers[*worker].standing == Standing::Lost);
+            self.actions.push_back(Action::Finish { lost: lost.collect() });
+        } else if self.drain.is_some() {
+            self.end_when_drained(now);
+        } else if !all_done && self.regions.left() == 0 && self.idle > self.recalls {
             self.shorten_the_tail(now);
         }
     }

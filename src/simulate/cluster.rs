@@ -49,9 +49,13 @@ pub(crate) struct Cluster<'c> {
 pub(crate) struct Tally {
     pub messages: u64,
     pub batches: u64,
+    /// Batches that were handed out before the run was told to end.
+    pub batches_before_drain: Option<u64>,
     /// Seconds from the start of a batch to its end, at most.
     pub longest_batch: f64,
     pub recalls: u64,
+    /// Batches that were given up while they were computed.
+    pub cancelled: u64,
     /// Seconds that rank 0 was busy with messages.
     pub serving: f64,
     /// Seconds of one thread at speed 1 that went into batches, repeated ones included.
@@ -123,6 +127,8 @@ enum What {
     AgentTick(usize),
     MasterTick,
     Fault(usize, Fault),
+    /// The run is told to end within so many seconds.
+    Drain(f64),
 }
 
 impl<'c> Cluster<'c> {
@@ -168,6 +174,9 @@ impl<'c> Cluster<'c> {
         for (at, rank, fault) in self.luck.faults.clone() {
             self.plan(Time::default().after(seconds(at)), What::Fault(rank, fault));
         }
+        if let Some((at, time)) = self.luck.drain {
+            self.plan(Time::default().after(seconds(at)), What::Drain(time));
+        }
     }
 
     /// Lets the next thing happen. False if nothing is planned, or the run is over.
@@ -211,6 +220,13 @@ impl<'c> Cluster<'c> {
                 self.act_as_master();
             }
             What::Fault(rank, fault) => self.strike(rank, fault),
+            What::Drain(time) => {
+                self.tally.batches_before_drain.get_or_insert(self.tally.batches);
+                let (call, reason) = ("simulated".into(), "it was told to".into());
+                let (error, by) = (ErrorKind::Interrupted { call, reason }.into(), self.now.after(seconds(time)));
+                self.scheduler.handle(self.now, scheduler::Event::Drain { error, by });
+                self.act_as_master();
+            }
         }
         true
     }
@@ -378,7 +394,7 @@ impl What {
             | Self::Computed(rank, _)
             | Self::AgentTick(rank)
             | Self::Fault(rank, _) => *rank,
-            Self::ToMaster(..) | Self::Free | Self::MasterTick => 0,
+            Self::ToMaster(..) | Self::Free | Self::MasterTick | Self::Drain(_) => 0,
         }
     }
 }

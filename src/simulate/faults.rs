@@ -28,6 +28,8 @@ pub(crate) struct Luck {
     pub spikes: f64,
     /// The part of attempts in which the mapper panics.
     pub panics: f64,
+    /// At which second the run is told to end, and how many seconds it has for that.
+    pub drain: Option<(f64, f64)>,
     /// A leaf whose mapper always panics.
     pub poison: Option<u64>,
 }

@@ -29,6 +29,10 @@ pub(crate) enum Mutant {
     Impatience,
     /// Retries never end.
     RetriesWithoutEnd,
+    /// Batches are handed out although the run is to end.
+    DrainIgnored,
+    /// The run ends without waiting for what can be cut short.
+    DrainImpatient,
     /// Left and right are exchanged when buddies meet.
     BuddiesExchanged,
 }
@@ -59,7 +63,7 @@ pub(crate) fn with<R>(mutant: Mutant, run: impl FnOnce() -> R) -> R {
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 14] = [
+pub(crate) const ALL: [Mutant; 16] = [
     Mutant::DuplicateCounted,
     Mutant::CreditTwice,
     Mutant::ReturnForgotten,
@@ -73,5 +77,7 @@ pub(crate) const ALL: [Mutant; 14] = [
     Mutant::SilentKeeps,
     Mutant::Impatience,
     Mutant::RetriesWithoutEnd,
+    Mutant::DrainIgnored,
+    Mutant::DrainImpatient,
     Mutant::BuddiesExchanged,
 ];

@@ -18,7 +18,9 @@ fn thousands_of_faulty_runs_end_as_they_should() {
     all.into_iter().for_each(|verdict| *verdicts.entry(verdict).or_insert(0u64) += 1);
     eprintln!("{verdicts:?}");
     // A sweep in which a kind of ending does not occur would prove nothing of it.
-    for verdict in [Verdict::Result, Verdict::ResultWithoutLost, Verdict::Error, Verdict::RankGone] {
+    for verdict in
+        [Verdict::Result, Verdict::ResultWithoutLost, Verdict::Error, Verdict::Interrupted, Verdict::RankGone]
+    {
         assert!(verdicts.get(&verdict).is_some_and(|count| *count > SEEDS / 100), "{verdict:?}: {verdicts:?}");
     }
 }

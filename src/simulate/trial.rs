@@ -16,6 +16,7 @@ use super::faults::{Fault, Luck};
 use super::machine::Machine;
 use super::value::Value;
 use crate::extent::Extent;
+use crate::master::coverage::Coverage;
 use crate::master::liveness::Patience;
 use crate::master::scheduler::Config;
 use crate::random::{ItemRng, rng};
@@ -38,6 +39,8 @@ pub enum Verdict {
     ResultWithoutLost,
     /// An error, because a mapper panicked more often than retries allow.
     Error,
+    /// An early end, because the run was told to end; what was done by then is there.
+    Interrupted,
     /// An error, because a rank is gone that nobody had missed before the reduction, or that was rank 0: the next job.
     RankGone,
 }
@@ -178,6 +181,10 @@ fn draw_luck(seed: u64, dice: &mut ItemRng, machine: &Machine, config: &Config, 
             }
         }
     }
+    if dice.random_bool(0.15) {
+        let enough = 10f64.powf(dice.random_range(-3.0..1.0));
+        luck.drain = Some((dice.random_range(0.0..1.5) * length, enough * length.max(1e-3)));
+    }
     luck
 }
 
@@ -235,6 +242,9 @@ fn verdict(cluster: &Cluster<'_>, setup: &Setup) -> Result<Verdict, String> {
                 (false, true) => Verdict::Result,
             })
         }
+        Some(Ended::Failed | Ended::Abandoned) if cluster.tally.batches_before_drain.is_some() => {
+            check_early_end(cluster, setup)
+        }
         Some(Ended::Failed | Ended::Abandoned) => {
             if luck.panics > 0.0 || luck.poison.is_some() {
                 Ok(Verdict::Error)
@@ -263,6 +273,28 @@ fn check_result(cluster: &Cluster<'_>, costs: &Costs, lost: &[usize]) -> Result<
     }
     let value = all.complete().map_err(|gap| format!("leaves {} to {} are in no partial", gap.start, gap.end))?;
     if value == Value::of(Extent::root(leaves), leaves) { Ok(()) } else { Err("the result is wrong".into()) }
+}
+
+/// A run that was told to end has begun nothing new since, has waited for what it could cut short, and has kept what is
+/// done.
+fn check_early_end(cluster: &Cluster<'_>, setup: &Setup) -> Result<Verdict, String> {
+    let (tally, luck) = (&cluster.tally, &setup.luck);
+    if tally.batches_before_drain != Some(tally.batches) {
+        return Err("a batch was handed out after the run was told to end".into());
+    }
+    let calm = luck.faults.is_empty() && luck.panics == 0.0 && luck.poison.is_none();
+    let in_time = luck.drain.is_some_and(|(at, time)| (cluster.now.0 as f64) < (at + time) * 1e9);
+    if calm && in_time && tally.cancelled > 0 {
+        return Err(format!("{} batches were given up although there was time to cut them short", tally.cancelled));
+    }
+    let mut there = Coverage::default();
+    for (_, node) in cluster.nodes.iter().enumerate().filter(|(rank, _)| !tally.lost.contains(rank)) {
+        node.segments.iter().for_each(|(extent, _)| drop(there.insert(*extent)));
+    }
+    match cluster.scheduler.covered().runs().find(|run| !there.contains(*run)) {
+        Some(run) => Err(format!("{run:?} counts as done, and is in no partial")),
+        None => Ok(Verdict::Interrupted),
+    }
 }
 
 /// Where nothing may be repeated and nobody was missed, each item was computed exactly once.

@@ -178,6 +178,7 @@ fn words(verdict: Verdict) -> &'static str {
         Verdict::Result => "the right result",
         Verdict::ResultWithoutLost => "the right result, without ranks that were lost",
         Verdict::Error => "an error: a mapper panicked more often than retries allow",
+        Verdict::Interrupted => "an early end, as the run was told; what was done is kept",
         Verdict::RankGone => "an error: rank 0 is gone, or a rank that was not missed before the reduction",
     }
 }

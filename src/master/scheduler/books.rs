@@ -3,11 +3,17 @@
 
 use super::{Phase, Scheduler, Standing};
 use crate::extent::Extent;
+use crate::master::coverage::Coverage;
 
 impl Scheduler {
     /// Whether some leaf may have been handed out twice.
     pub fn has_doubted(&self) -> bool {
         self.overlaps
+    }
+
+    /// What is done.
+    pub fn covered(&self) -> &Coverage {
+        &self.covered
     }
 
     /// What is wrong, if something is.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::extent::Extent;
+use crate::time::Time;
 use crate::wire::{Cost, ToMaster};
 
 #[derive(Debug)]
@@ -40,6 +41,11 @@ pub(crate) enum Event {
     /// The call cannot be completed.
     Broken {
         error: Error,
+    },
+    /// The call has to end by then: what is done is kept, nothing new is begun, and the call returns the error.
+    Drain {
+        error: Error,
+        by: Time,
     },
     /// Rank 0 spent so many seconds on one batch.
     Served {
@@ -92,7 +98,7 @@ impl Event {
             | Self::Returned { worker, .. }
             | Self::Stopped { worker }
             | Self::Beat { worker } => Some(*worker),
-            Self::Broken { .. } | Self::Served { .. } | Self::Tick => None,
+            Self::Broken { .. } | Self::Drain { .. } | Self::Served { .. } | Self::Tick => None,
         }
     }
 

@@ -93,6 +93,22 @@ fn a_rank_that_is_stopped_for_a_moment_is_waited_for_and_its_work_counts() {
 }
 
 #[test]
+fn a_run_that_is_told_to_end_cuts_what_runs_and_ends_within_a_leaf() {
+    let mut scenario = Scenario::new(8, vec![0.1; 40_000]);
+    scenario.luck.drain = Some((10.0, 60.0));
+    let seconds = scenario.fails();
+    assert!((10.0..10.5).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn a_run_that_is_told_to_end_gives_up_what_takes_longer_than_it_has() {
+    let mut scenario = Scenario::new(2, vec![1000.0; 40]);
+    scenario.luck.drain = Some((10.0, 5.0));
+    let seconds = scenario.fails();
+    assert!(seconds < 15.1 + GRACE.as_secs_f64(), "{seconds}");
+}
+
+#[test]
 fn a_recalled_batch_goes_to_the_idle_rank_and_not_back() {
     // Ranks of many threads, so that a few leaves are next to nothing for each thread.
     let config = Config { leaves: 16, ..WITHOUT_FAULTS };

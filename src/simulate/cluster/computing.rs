@@ -101,6 +101,7 @@ impl Cluster<'_> {
             node.done = Some(self.now);
             return;
         }
+        self.tally.cancelled += u64::from(cancelled);
         let event = if panics || cancelled {
             agent::Event::Failed { batch, error: panicked(rank, batch) }
         } else {
