@@ -1,5 +1,6 @@
 //! One call on one rank, from its arguments to its result: agree, schedule and compute, reduce, report.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -8,9 +9,12 @@ use serde::de::DeserializeOwned;
 use crate::driver::{self, Driven, Plan};
 use crate::error::Result;
 use crate::extent::Leaves;
+use crate::interrupt::Deadline;
+use crate::journal::Entry;
 use crate::master::scheduler::{Config, Scheduler};
 use crate::rank::{Rank, Traffic};
 use crate::reduce::collective::{Value, reduce};
+use crate::reduce::encoding::Encoding;
 use crate::report::{RankReport, Report};
 use crate::source::Source;
 use crate::wire::Signature;
@@ -27,6 +31,8 @@ pub(crate) struct Spec {
     pub to_all: bool,
     /// Whether there is a value for empty input.
     pub has_identity: bool,
+    /// The folder of the journal, where the call has one of its own.
+    pub journal: Option<PathBuf>,
     /// Whether an item may be computed twice where that gets the result sooner.
     pub may_repeat: bool,
 }
@@ -58,6 +64,7 @@ where
     let place = rank.place.clone();
 
     let (signature, leaves) = describe::<S, K>(spec, call, rank, source);
+    let (signature, entry) = enter_journal(rank, spec, signature, leaves);
     let known = signature.as_ref().is_ok_and(|signature| signature.len.is_some()).then_some(leaves);
     let threads = rank.pool.current_num_threads();
     let computation = Computation::new(call, &place, known, threads, source, kernel);
@@ -69,16 +76,27 @@ where
         may_repeat: spec.may_repeat,
         patience: rank.patience,
     };
-    let scheduler = (rank.rank() == 0).then(|| Scheduler::new(config, &rank.threads, &rank.lost));
+    let scheduler = (rank.rank() == 0).then(|| {
+        let mut scheduler = Scheduler::new(config, &rank.threads, &rank.lost);
+        scheduler.resume(entry.iter().flat_map(Entry::recovered));
+        scheduler
+    });
     if rank.rank() == 0 {
         rank.progress.begin(call, leaves.items, source.unit());
     }
     let number = rank.rank();
-    let plan = Plan { call, signature, leaves, scheduler };
+    let (signature, deadline) = match Deadline::of_this_job(entry.is_some()) {
+        Ok(deadline) => (signature, deadline),
+        Err(error) => (Err(error), None),
+    };
+    let plan = Plan { call, signature, leaves, scheduler, entry: entry.as_ref(), deadline };
     let driven = driver::drive(rank, plan, &computation)?;
 
     let report = own_report(rank, &driven);
     let (value, mut ranks) = reduce(rank, &computation, report, spec.to_all)?;
+    if let (Some(entry), Value::Here(value)) = (entry.filter(|entry| !entry.is_complete), &value) {
+        record_result(rank, &entry, call, value);
+    }
     let report = (number == 0).then(|| {
         ranks.sort_by_key(|report| report.place.rank);
         let batch_lengths = driven.lengths.pairs();
@@ -112,8 +130,56 @@ fn describe<S: Source, K: Kernel<S>>(spec: &Spec, call: &str, rank: &Rank, sourc
         retries: spec.retries,
         to_all: spec.to_all,
         has_identity: spec.has_identity,
+        journal: journal_of(spec).map(|dir| dir.display().to_string()),
     });
     (signature, Leaves::new(items, spec.leaf.unwrap_or_else(|| source.leaf(items))))
+}
+
+/// On rank 0: finds out what earlier jobs have left of this call, where it has a journal.
+fn enter_journal(
+    rank: &mut Rank,
+    spec: &Spec,
+    signature: Result<Signature>,
+    leaves: Leaves,
+) -> (Result<Signature>, Option<Entry>) {
+    let (Some(dir), Ok(known)) = (journal_of(spec).filter(|_| rank.rank() == 0), &signature) else {
+        return (signature, None);
+    };
+    let present = (0..rank.size()).filter(|other| !rank.lost.contains(other)).collect();
+    match rank.journals.enter(&dir, present, known, leaves) {
+        Ok(entry) => {
+            let done: u64 = entry.recovered().map(|(_, extent)| extent.len).sum();
+            let part = 100.0 * done as f64 / leaves.count().max(1) as f64;
+            if done > 0 && !entry.is_complete {
+                let (call, dir, job) = (&known.name, entry.dir().display(), entry.job());
+                eprintln!(
+                    "rankfold: {call} goes on from {dir}: {part:.1} % of it was done before this job, number {job}"
+                );
+            }
+            (signature, Some(entry))
+        }
+        Err(error) => (Err(error), None),
+    }
+}
+
+/// The folder of a call's journal: its own, or the one that the user of the program has named.
+fn journal_of(spec: &Spec) -> Option<PathBuf> {
+    let named = || std::env::var_os("RANKFOLD_JOURNAL").filter(|value| !value.is_empty()).map(PathBuf::from);
+    spec.journal.clone().or_else(named)
+}
+
+/// A result that cannot be recorded is a result all the same.
+fn record_result<T: Serialize>(rank: &Rank, entry: &Entry, call: &str, value: &T) {
+    let encoding = Encoding { call, place: &rank.place };
+    let recorded = encoding.encode(&Some(value)).map_err(|error| error.to_string());
+    let recorded = recorded.and_then(|bytes| rank.journals.finish(entry, bytes).map_err(|error| error.to_string()));
+    if let Err(problem) = recorded {
+        eprintln!(
+            "rankfold: warning: the result of {call} is not recorded in {}: {problem}; another job would compute what is \
+             missing again",
+            entry.dir().display()
+        );
+    }
 }
 
 fn own_report(rank: &Rank, driven: &Driven) -> RankReport {

@@ -5,16 +5,21 @@
 //! their actions, and waits a little when there was nothing. It ends when the master says so, on every rank: with
 //! `Finish` when all leaves are done, with `Stop` when the call has failed.
 
+mod journaling;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rayon::Scope;
 
 use crate::error::{Error, ErrorKind};
 use crate::extent::{Extent, Leaves};
+use crate::interrupt::Deadline;
+use crate::journal::Entry;
 use crate::master::scheduler::{self, Scheduler};
 use crate::rank::Rank;
 use crate::report::Lengths;
@@ -24,6 +29,7 @@ use crate::wire::{Message, Signature, ToMaster, ToWorker};
 use crate::worker::agent::{self, Agent, Span};
 use crate::worker::caught::catch;
 use crate::worker::compute::{Computed, Signals, Work};
+use journaling::Journaling;
 
 /// A call as one rank enters it.
 pub(crate) struct Plan<'c> {
@@ -33,6 +39,9 @@ pub(crate) struct Plan<'c> {
     pub leaves: Leaves,
     /// On rank 0.
     pub scheduler: Option<Scheduler>,
+    /// On rank 0: what earlier jobs have left of a call with a journal, and when this one has to end.
+    pub entry: Option<&'c Entry>,
+    pub deadline: Option<Deadline>,
 }
 
 /// What the scheduling part of a call came to on this rank.
@@ -55,32 +64,40 @@ pub(crate) fn drive(rank: &mut Rank, plan: Plan<'_>, work: &dyn Work) -> Result<
     let cancelled = AtomicBool::new(false);
     let pool = Arc::clone(&rank.pool);
     let patience = rank.patience;
-    let result = pool.in_place_scope(|scope| {
-        let mut driver = Driver {
-            rank,
-            plan,
-            work,
-            scope,
-            cancelled: &cancelled,
-            agent: Agent::new(patience),
-            claims: BTreeMap::new(),
-            ended: channel(),
-            own: VecDeque::new(),
-            waiter: Waiter::default(),
-            begun: Instant::now(),
-            driven: Driven::default(),
-        };
-        driver.run()
+    let result = thread::scope(|threads| {
+        pool.in_place_scope(|scope| {
+            let mut driver = Driver {
+                rank,
+                plan,
+                work,
+                scope,
+                threads,
+                journaling: None,
+                cancelled: &cancelled,
+                agent: Agent::new(patience),
+                claims: BTreeMap::new(),
+                ended: channel(),
+                own: VecDeque::new(),
+                waiter: Waiter::default(),
+                begun: Instant::now(),
+                driven: Driven::default(),
+            };
+            driver.run().inspect_err(|_| driver.record_the_rest())
+        })
     });
     rank.progress.end();
     result
 }
 
-struct Driver<'d, 'scope> {
+struct Driver<'d, 'scope, 'env> {
     rank: &'d mut Rank,
     plan: Plan<'d>,
     work: &'scope dyn Work,
     scope: &'d Scope<'scope>,
+    /// For what waits for files, which must not take a thread of the pool.
+    threads: &'scope thread::Scope<'scope, 'env>,
+    /// In calls with a journal, once rank 0 has said what there is.
+    journaling: Option<Journaling>,
     cancelled: &'scope AtomicBool,
     agent: Agent,
     /// Batches that the pool has.
@@ -93,7 +110,7 @@ struct Driver<'d, 'scope> {
     driven: Driven,
 }
 
-impl Drop for Driver<'_, '_> {
+impl Drop for Driver<'_, '_, '_> {
     /// The scope waits for batches that still run. When the driver goes, by an error or a panic, nobody wants them; and
     /// where the transport has failed, the other ranks must hear of it before that wait.
     fn drop(&mut self) {
@@ -119,7 +136,7 @@ struct Ended {
     result: Result<Computed, Error>,
 }
 
-impl Driver<'_, '_> {
+impl Driver<'_, '_, '_> {
     fn run(&mut self) -> Result<Driven, Error> {
         self.answer(ToMaster::Hello(self.plan.signature.clone()))?;
         loop {
@@ -134,10 +151,12 @@ impl Driver<'_, '_> {
                 self.on_ended(ended);
             }
             self.look_for_leavers()?;
+            self.keep_journal()?;
             self.tick();
             match self.act()? {
                 Some(Ending::Finished) => {
                     self.outwait_the_superfluous()?;
+                    self.put_the_pen_down()?;
                     return Ok(std::mem::take(&mut self.driven));
                 }
                 Some(Ending::Failed(error)) => return Err(error.on_rank(self.rank.rank())),
@@ -171,6 +190,8 @@ impl Driver<'_, '_> {
     fn on_message(&mut self, from: usize, message: Message) -> Result<(), Error> {
         match message {
             Message::ToWorker(ToWorker::Begin { leaves }) => self.work.begin(leaves),
+            Message::ToWorker(ToWorker::Resume(notes)) => self.resume(notes),
+            Message::ToMaster(ToMaster::Interrupted { reason, grace }) => self.drain(reason, grace),
             Message::ToWorker(message) => self.tell_agent(agent::Event::Message(message)),
             Message::ToMaster(ToMaster::Hello(signature)) => self.on_hello(from, signature)?,
             Message::ToMaster(message) => self.on_answer(from, message)?,
@@ -197,10 +218,17 @@ impl Driver<'_, '_> {
                 .into()
             }),
         };
-        match trouble {
-            Some(error) => self.schedule(scheduler::Event::Broken { error }),
-            None if !knows_length => self.command(worker, ToWorker::Begin { leaves: self.plan.leaves })?,
-            None => {}
+        match (trouble, self.plan.entry) {
+            (Some(error), _) => self.schedule(scheduler::Event::Broken { error }),
+            (None, entry) => {
+                if !knows_length {
+                    self.command(worker, ToWorker::Begin { leaves: self.plan.leaves })?;
+                }
+                if let Some(entry) = entry {
+                    // It is ready when it has loaded its part of what there is.
+                    return self.command(worker, ToWorker::Resume(entry.notes_for(worker)));
+                }
+            }
         }
         self.schedule(scheduler::Event::Ready { worker });
         Ok(())

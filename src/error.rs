@@ -1,8 +1,11 @@
 //! What can go wrong, told so that the reader knows the rank, the host, the item and what to do next.
 
 use std::fmt;
+use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
+
+use crate::interrupt::TRY_AGAIN;
 
 /// The result of a Rankfold call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -184,6 +187,17 @@ pub enum ErrorKind {
         reason: String,
     },
 
+    /// A journal cannot be used, or does not belong to this program.
+    #[error("journal {dir}: {problem}; {remedy}")]
+    Journal {
+        /// The folder.
+        dir: String,
+        /// What is wrong, with the file.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+
     /// A value could not be written as, or read from, bytes on its way to another rank.
     #[error(
         "{call}: a value of type {type_name} cannot be {doing} on {place}: {message}; \
@@ -250,6 +264,26 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
+    }
+
+    /// The exit code of a program that ends with this error: 75 (`EX_TEMPFAIL`: try again) if it was told to end early and
+    /// another job can go on, else 1.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use std::process::ExitCode;
+    /// fn main() -> ExitCode {
+    ///     let compute = || rankfold::init()?.over(0..10u64).journal("runs/1").for_each(|_| {});
+    ///     compute().map_or_else(|error| error.exit_code(), |()| ExitCode::SUCCESS)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match *self.kind {
+            ErrorKind::Interrupted { .. } => ExitCode::from(TRY_AGAIN),
+            _ => ExitCode::FAILURE,
+        }
     }
 
     /// Whether this rank is the one that should show the error to a person.

@@ -92,6 +92,17 @@ impl std::fmt::Debug for Extent {
     }
 }
 
+/// The longest extents that cover the leaves from one to another, in order.
+pub(crate) fn extents_between(mut start: u64, end: u64) -> Vec<Extent> {
+    let mut extents = Vec::new();
+    while start < end {
+        let extent = Extent::at_front(start, end, u64::MAX);
+        start = extent.end();
+        extents.push(extent);
+    }
+    extents
+}
+
 /// The largest power of two that is not above `value`, which is at least 1.
 pub(crate) fn floor_power_of_two(value: u64) -> u64 {
     debug_assert!(value > 0);

@@ -1,6 +1,7 @@
 //! The fluent description of one call: `world.over(input)` and what is done with it.
 
 use std::marker::PhantomData;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -156,6 +157,36 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     /// ```
     pub fn retries(mut self, retries: u32) -> Self {
         self.spec.retries = retries;
+        self
+    }
+
+    /// Keeps a journal of this call in a folder, so that another job of the same program can go on where this one ended.
+    ///
+    /// Every rank writes there what it has done, from time to time and without holding up anybody; a job that is started
+    /// again with the same program, arguments and input computes only what is missing, on any number of ranks, and a
+    /// call that was finished returns its result at once. All ranks must see the folder. The calls of a program that
+    /// share a folder are numbered in the order in which they are made, so a program must make the same calls each time.
+    /// `RANKFOLD_JOURNAL=folder` does the same for all calls of a program.
+    ///
+    /// With a journal, SIGUSR1, SIGTERM and SIGINT end the call early, as does the end of a Slurm job's time or of
+    /// `RANKFOLD_DEADLINE`: what runs is cut short, what is done is written, and the call returns
+    /// [`ErrorKind::Interrupted`], for which [`spmd`](crate::spmd) exits with code 75. A second SIGINT ends at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("rankfold-doc-{}", std::process::id()));
+    /// let sum = |folder: &std::path::Path| {
+    ///     let world = rankfold::World::local(2)?;
+    ///     world.over(0..1000u64).journal(folder).map_reduce(|i| i, |a, b| a + b)
+    /// };
+    /// assert_eq!(sum(&folder)?, 499_500);
+    /// assert_eq!(sum(&folder)?, 499_500); // from the journal
+    /// # std::fs::remove_dir_all(folder).ok();
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn journal(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.spec.journal = Some(folder.into());
         self
     }
 

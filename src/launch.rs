@@ -148,7 +148,7 @@ impl Introduction {
 
 impl Program {
     /// Read once: worlds may come and go.
-    fn of_this_process() -> Result<Self> {
+    pub fn of_this_process() -> Result<Self> {
         static READ: OnceLock<Result<Program>> = OnceLock::new();
         READ.get_or_init(Self::read).clone()
     }
@@ -175,7 +175,6 @@ impl Program {
         Ok(Self { path, length, checksum: hasher.finalize() })
     }
 
-    #[cfg(feature = "mpi")]
     pub fn is_same_build(&self, other: &Self) -> bool {
         (self.length, self.checksum) == (other.length, other.checksum)
     }

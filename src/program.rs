@@ -78,8 +78,12 @@ where
     let Err(error) = program(&world) else { return ExitCode::SUCCESS };
     let error = error.into();
     match error.downcast_ref::<Error>() {
-        Some(error) if error.is_ours_to_report() => eprintln!("rankfold: error: {error}"),
-        Some(_) => {}
+        Some(error) => {
+            if error.is_ours_to_report() {
+                eprintln!("rankfold: error: {error}");
+            }
+            return error.exit_code();
+        }
         None if world.size() == 1 || world.is_in_one_process() => {
             eprintln!("error: {error}");
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rayon::ThreadPool;
 
 use crate::error::{Error, ErrorKind, Place};
+use crate::journal::Journals;
 use crate::launch::Roster;
 use crate::master::liveness::Patience;
 use crate::report::Progress;
@@ -49,6 +50,8 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     touched: Instant,
     pub traffic: Traffic,
     pub progress: Progress,
+    /// On rank 0.
+    pub journals: Journals,
     /// The transport has failed: nobody can be waited for any more.
     pub broken: Option<Error>,
     given_up: bool,
@@ -92,6 +95,7 @@ impl<T: Transport> Rank<T> {
             partials: Vec::new(),
             traffic: Traffic::default(),
             progress,
+            journals: Journals::default(),
             broken: None,
             given_up: false,
             transport,

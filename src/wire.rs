@@ -3,15 +3,18 @@
 //! A message belongs to a numbered call; ranks make the same calls in the same order, so a message of a call that is
 //! over is dropped and one of a call that has not begun here waits.
 
+use std::time::Duration;
+
 use bincode::config::{Configuration, Fixint, LittleEndian};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::extent::{Extent, Leaves};
+use crate::journal::Notes;
 
 /// Raised when a message changes; ranks with another version are refused when the program starts.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// A message with the number of the call that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,6 +58,8 @@ pub(crate) enum ToWorker {
     Stop(Error),
     /// Nobody computes any more: return the error. Not before, so that rank 0 is the first to tell it.
     Release,
+    /// The call has a journal: load what earlier jobs have left, answer `Resumed`, and record from now on.
+    Resume(Notes),
     /// Rank 0 lives.
     Beat,
 }
@@ -77,6 +82,14 @@ pub(crate) enum ToMaster {
     /// A recalled batch that was not started.
     Returned {
         batch: Extent,
+    },
+    /// What earlier jobs have left is loaded; or the call cannot be completed, also later.
+    Resumed(Result<(), Error>),
+    /// This rank was asked to end, by a signal.
+    Interrupted {
+        reason: String,
+        /// How long it will be let live.
+        grace: Duration,
     },
     /// Nothing runs here any more.
     Stopped,
@@ -109,6 +122,8 @@ pub(crate) struct Signature {
     pub to_all: bool,
     /// Whether there is a value for empty input.
     pub has_identity: bool,
+    /// The journal's folder, where there is one.
+    pub journal: Option<String>,
 }
 
 impl Signature {
@@ -136,6 +151,10 @@ impl Signature {
             .or_else(|| {
                 let given = |signature: &Self| if signature.has_identity { "an identity" } else { "none" }.to_owned();
                 differ("value for empty input", given(self), given(other))
+            })
+            .or_else(|| {
+                let folder = |signature: &Self| signature.journal.clone().unwrap_or_else(|| "none".to_owned());
+                differ("journal", folder(self), folder(other))
             })
             .or_else(|| differ("leaf size", show(self.leaf), show(other.leaf)))
             .or_else(|| {

@@ -365,6 +365,7 @@ impl Drop for World {
             return;
         }
         let Inner { rank, followers, failed, .. } = self.inner.get_mut();
+        rank.journals.close(!*failed && !std::thread::panicking() && rank.broken.is_none());
         if std::thread::panicking() {
             rank.transport.abandon();
             return;

@@ -54,6 +54,14 @@ impl Regions {
         Self { regions, by_left, returned: BTreeSet::new(), left: leaves, is_shared }
     }
 
+    /// Nothing is left but these extents.
+    pub fn replace(&mut self, extents: impl Iterator<Item = Extent>) {
+        (0..self.regions.len()).for_each(|worker| self.set(worker, Region { front: 0, back: 0 }));
+        self.left = 0;
+        self.returned.clear();
+        extents.for_each(|extent| self.give_back(extent));
+    }
+
     /// Leaves that nobody holds.
     pub fn left(&self) -> u64 {
         self.left

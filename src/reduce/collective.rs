@@ -17,8 +17,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use super::encoding::Encoding;
 use super::segment::Segments;
-use crate::error::{Error, ErrorKind, Place};
+use crate::error::Error;
 use crate::extent::Extent;
 use crate::rank::Rank;
 use crate::report::RankReport;
@@ -64,7 +65,7 @@ where
     K::Partial: Serialize + DeserializeOwned + Send,
 {
     let call = computation.call;
-    let kernel = Merging { call, place: computation.place };
+    let kernel = Encoding { call, place: computation.place };
     let combine = |extent, left, right| computation.combine(left, right, computation.items_of(extent));
     let mut mine = Gathered { segments: Ok(computation.take_segments()), reports: vec![report] };
     if rank.size() == 1 {
@@ -107,7 +108,7 @@ where
 /// from those above it; as `packed` if there are none.
 fn climb<T: Serialize + DeserializeOwned + Send>(
     rank: &mut Rank,
-    kernel: &Merging<'_>,
+    kernel: &Encoding<'_>,
     mine: &mut Gathered<T>,
     packed: Vec<u8>,
     combine: &(impl Fn(Extent, Option<T>, Option<T>) -> Result<Option<T>, Error> + Sync),
@@ -166,13 +167,7 @@ impl<T> Gathered<T> {
     }
 }
 
-/// Values to bytes and back, with errors that name call, place and type.
-struct Merging<'c> {
-    call: &'c str,
-    place: &'c Place,
-}
-
-impl Merging<'_> {
+impl Encoding<'_> {
     /// What has met on this rank, as bytes.
     fn pack<T: Serialize>(&self, gathered: &Gathered<T>) -> Vec<u8> {
         let encode = |(extent, value): &(Extent, Option<T>)| Ok((*extent, ByteBuf::from(self.encode(value)?)));
@@ -248,27 +243,5 @@ impl Merging<'_> {
         let bytes = self.encode(value)?;
         self.decode::<T>(&bytes)?;
         Ok(Value::Here(ByteBuf::from(bytes)))
-    }
-
-    fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, Error> {
-        wire::encode(value).map_err(|message| self.encoding::<T>("encoded", message))
-    }
-
-    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, Error> {
-        wire::decode(bytes).map_err(|message| self.encoding::<T>("decoded", message))
-    }
-
-    fn encoding<T>(&self, doing: &str, message: String) -> Error {
-        let type_name = std::any::type_name::<T>();
-        let type_name =
-            type_name.strip_prefix("core::option::Option<").map_or(type_name, |rest| &rest[..rest.len() - 1]);
-        ErrorKind::Encoding {
-            call: self.call.to_owned(),
-            place: self.place.clone(),
-            type_name: type_name.to_owned(),
-            doing: doing.to_owned(),
-            message,
-        }
-        .into()
     }
 }

@@ -6,4 +6,5 @@
 //! ```
 
 pub(crate) mod collective;
+pub(crate) mod encoding;
 pub(crate) mod segment;

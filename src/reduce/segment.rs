@@ -82,6 +82,12 @@ impl<T> Segments<T> {
         Ok(())
     }
 
+    /// Takes out the first segment that is wanted.
+    pub fn take_first(&mut self, wanted: impl Fn(Extent) -> bool) -> Option<(Extent, T)> {
+        let start = self.runs.values().find(|(extent, _)| wanted(*extent))?.0.start;
+        self.runs.remove(&start)
+    }
+
     /// All segments, in the order of their leaves.
     pub fn iter(&self) -> impl Iterator<Item = &(Extent, T)> {
         self.runs.values()

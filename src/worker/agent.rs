@@ -155,7 +155,7 @@ impl Agent {
     fn on_message(&mut self, message: ToWorker) {
         match message {
             // The division of the input concerns whoever computes, not who decides.
-            ToWorker::Begin { .. } | ToWorker::Beat => {}
+            ToWorker::Begin { .. } | ToWorker::Resume(_) | ToWorker::Beat => {}
             ToWorker::Assign { .. } if self.failure.is_some() => {}
             ToWorker::Assign { batch, parcel } => {
                 self.held.push(batch);

@@ -1,14 +1,20 @@
 //! A batch on rayon: leaves folded left to right, combined by the fixed tree, merged with what this rank has already.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::caught::{Caught, catch};
 use crate::error::{Error, ErrorKind, Place, Role};
 use crate::extent::{Extent, Leaves, floor_power_of_two};
+use crate::master::coverage::Coverage;
+use crate::reduce::encoding::Encoding;
 use crate::reduce::segment::{Inserted, Segments};
 use crate::source::{Source, SourceError};
 
@@ -24,6 +30,12 @@ pub(crate) trait Work: Sync {
 
     /// How the input is divided, where this rank could not know. Comes before any batch.
     fn begin(&self, leaves: Leaves);
+
+    /// Adds the partial of an extent that an earlier job has computed, as [`Work::snapshot`] wrote it.
+    fn restore(&self, extent: Extent, value: &[u8]) -> Result<(), Error>;
+
+    /// All that was computed here so far, as bytes. While a partial is encoded, batches come and go as ever.
+    fn snapshot(&self) -> Result<Vec<(Extent, Vec<u8>)>, Error>;
 
     /// Computes a batch with the threads of the current rayon pool and keeps its partial.
     fn compute(&self, batch: Extent, parcel: &[u8], signals: Signals<'_>) -> Result<Computed, Error>;
@@ -183,10 +195,9 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
         source: &'c S,
         kernel: &'c K,
     ) -> Self {
-        let (segments, leaf_nanos) = (Mutex::new(Segments::new(0)), AtomicU64::new(0));
-        let new = Self { call, place, source, kernel, leaves: OnceLock::new(), threads, segments, leaf_nanos };
-        leaves.into_iter().for_each(|leaves| new.begin(leaves));
-        new
+        let segments = Mutex::new(Segments::new(leaves.map_or(0, Leaves::count)));
+        let (leaves, leaf_nanos) = (leaves.map_or_else(OnceLock::new, OnceLock::from), AtomicU64::new(0));
+        Self { call, place, source, kernel, leaves, threads, segments, leaf_nanos }
     }
 
     /// The partials of all that was computed here; none are left behind.
@@ -309,13 +320,23 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
         }
     }
 
-    /// Keeps a partial, combined with its buddies as far as they are here. Combining happens outside of the lock.
+    /// Keeps a partial, combined with its buddies as far as they are here.
     fn keep(&self, extent: Extent, value: Option<K::Partial>, run: &Running<'_, S::Parcel>) -> Result<(), Error> {
+        self.merge(extent, value, |left, right, items| run.timed(|| self.combine(left, right, items)))
+    }
+
+    /// Combining happens outside of the lock.
+    fn merge(
+        &self,
+        extent: Extent,
+        value: Option<K::Partial>,
+        combine: impl Fn(Option<K::Partial>, Option<K::Partial>, Range<u64>) -> Result<Option<K::Partial>, Error>,
+    ) -> Result<(), Error> {
         let mut next = (extent, value);
         loop {
             let inserted = self.lock().insert(next.0, next.1);
             let Inserted::Merge { parent, left, right } = inserted else { return Ok(()) };
-            next = (parent, run.timed(|| self.combine(left, right, self.items_of(parent)))?);
+            next = (parent, combine(left, right, self.items_of(parent))?);
         }
     }
 
@@ -358,7 +379,10 @@ pub(crate) fn unreadable(call: &str, place: &Place, error: SourceError) -> Error
     ErrorKind::Source { call: call.to_owned(), place: place.clone(), problem, remedy }.into()
 }
 
-impl<S: Source, K: Kernel<S>> Work for Computation<'_, S, K> {
+impl<S: Source, K: Kernel<S>> Work for Computation<'_, S, K>
+where
+    K::Partial: Serialize + DeserializeOwned,
+{
     fn pack(&self, batch: Extent) -> Result<Vec<u8>, Error> {
         self.source.pack(self.items_of(batch)).map_err(|error| self.unreadable(error))
     }
@@ -367,6 +391,33 @@ impl<S: Source, K: Kernel<S>> Work for Computation<'_, S, K> {
         if self.leaves.set(leaves).is_ok() {
             *self.lock() = Segments::new(leaves.count());
         }
+    }
+
+    fn restore(&self, extent: Extent, value: &[u8]) -> Result<(), Error> {
+        let value = Encoding { call: self.call, place: self.place }.decode(value)?;
+        self.merge(extent, value, |left, right, items| self.combine(left, right, items))
+    }
+
+    fn snapshot(&self) -> Result<Vec<(Extent, Vec<u8>)>, Error> {
+        let (mut seen, mut snapshot) = (Coverage::default(), Vec::new());
+        loop {
+            // Taken out while it is encoded, so that nobody who brings another one waits for that.
+            let taken = self.lock().take_first(|extent| !seen.contains(extent));
+            let Some((extent, value)) = taken else { break };
+            let bytes = Encoding { call: self.call, place: self.place }.encode(&value);
+            self.merge(extent, value, |left, right, items| self.combine(left, right, items))?;
+            seen.insert(extent);
+            snapshot.push((extent, bytes?));
+        }
+        // What met its buddy meanwhile was seen once more, as a part of their parent.
+        snapshot.sort_unstable_by_key(|(extent, _)| (extent.start, Reverse(extent.len)));
+        let mut end = 0;
+        snapshot.retain(|(extent, _)| {
+            let is_new = extent.start >= end;
+            end = end.max(extent.end());
+            is_new
+        });
+        Ok(snapshot)
     }
 
     fn compute(&self, batch: Extent, parcel: &[u8], signals: Signals<'_>) -> Result<Computed, Error> {

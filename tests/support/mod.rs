@@ -1,12 +1,16 @@
 //! Starts programs as a person would, under mpirun or alone, with a hard limit on their time.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
+pub mod folder;
+
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
 
 /// A program that has not ended by now hangs.
 pub const HANGS: Duration = Duration::from_secs(100);
@@ -104,10 +108,22 @@ pub fn run_alone(environment: &[(&str, &str)], command: &[&str]) -> Ended {
 }
 
 /// Runs a command to its end; one that takes longer than `limit` is killed with all it started, and the test fails.
-pub fn run(mut command: Command, limit: Duration) -> Ended {
+pub fn run(command: Command, limit: Duration) -> Ended {
+    run_disturbed(command, limit, |_| {})
+}
+
+/// As `run`; meanwhile something may be done to the process, which is shown again and again.
+pub fn run_disturbed(mut command: Command, limit: Duration, mut disturb: impl FnMut(Pid)) -> Ended {
     let what = format!("{command:?}");
     command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    for unset in ["RANKFOLD_RANKS", "RANKFOLD_THREADS", "RANKFOLD_LOG", "RANKFOLD_PROGRESS", "RANKFOLD_PATIENCE"] {
+    for unset in [
+        "RANKFOLD_RANKS",
+        "RANKFOLD_THREADS",
+        "RANKFOLD_LOG",
+        "RANKFOLD_PROGRESS",
+        "RANKFOLD_PATIENCE",
+        "RANKFOLD_JOURNAL",
+    ] {
         if command.get_envs().all(|(name, _)| name != unset) {
             command.env_remove(unset);
         }
@@ -120,7 +136,10 @@ pub fn run(mut command: Command, limit: Duration) -> Ended {
     let status = loop {
         match child.try_wait().expect("a child of ours") {
             Some(status) => break status,
-            None if begun.elapsed() < limit => std::thread::sleep(Duration::from_millis(5)),
+            None if begun.elapsed() < limit => {
+                disturb(Pid::from_child(&child));
+                std::thread::sleep(Duration::from_millis(5));
+            }
             None => {
                 end(&mut child);
                 panic!("{what}: still running after {limit:?}\n{}\n{}", text(&stdout.0), text(&stderr.0));
@@ -153,7 +172,7 @@ fn collect(mut pipe: impl Read + Send + 'static) -> Collected {
 
 /// Asks the launcher to end, which ends its ranks; then kills what is left of its process group.
 fn end(child: &mut Child) {
-    let group = rustix::process::Pid::from_raw(child.id() as i32).expect("a process has an id");
+    let group = Pid::from_child(child);
     for (signal, patience) in [(rustix::process::Signal::TERM, 3), (rustix::process::Signal::KILL, 1)] {
         let _ = rustix::process::kill_process_group(group, signal);
         let asked = Instant::now();

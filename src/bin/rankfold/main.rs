@@ -1,4 +1,5 @@
-//! The command `rankfold`: plans a job before it is submitted, and looks for faults in the scheduler.
+//! The command `rankfold`: plans a job before it is submitted, looks for faults in the scheduler, and tells what a journal
+//! holds.
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -7,6 +8,7 @@ use clap::error::ErrorKind::MissingRequiredArgument;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 mod faults;
+mod inspect;
 mod numbers;
 mod plan;
 mod table;
@@ -22,6 +24,7 @@ struct Rankfold {
 #[derive(Subcommand)]
 enum Command {
     Simulate(Simulate),
+    Inspect(inspect::Inspect),
 }
 
 /// Forecast a job on a machine that is not there; or, with --faults, let everything go wrong that can.
@@ -52,11 +55,13 @@ struct Simulate {
 }
 
 fn main() -> ExitCode {
-    let Rankfold { command: Command::Simulate(Simulate { seed, plan, faults }) } = Rankfold::parse();
-    let outcome = match faults.what(seed) {
-        None => plan.forecast(seed.unwrap_or(1)).map(|()| ExitCode::SUCCESS),
-        Some(Err(missing)) => refuse(missing),
-        Some(Ok(what)) => faults::run(&what),
+    let outcome = match Rankfold::parse().command {
+        Command::Inspect(inspect) => inspect.run(),
+        Command::Simulate(Simulate { seed, plan, faults }) => match faults.what(seed) {
+            None => plan.forecast(seed.unwrap_or(1)).map(|()| ExitCode::SUCCESS),
+            Some(Err(missing)) => refuse(missing),
+            Some(Ok(what)) => faults::run(&what),
+        },
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");

@@ -105,7 +105,9 @@ impl Event {
     /// What a worker's answer means; nothing for its entry, which is looked at first.
     pub fn of_answer(worker: usize, answer: ToMaster) -> Option<Self> {
         Some(match answer {
-            ToMaster::Hello(_) => return None,
+            ToMaster::Hello(_) | ToMaster::Interrupted { .. } => return None,
+            ToMaster::Resumed(Ok(())) => Self::Ready { worker },
+            ToMaster::Resumed(Err(error)) => Self::Broken { error },
             ToMaster::Done { batch, rest, cost } => Self::Done { worker, batch, rest, cost },
             ToMaster::Failed { batch, error } => Self::Failed { worker, batch, error },
             ToMaster::Returned { batch } => Self::Returned { worker, batch },

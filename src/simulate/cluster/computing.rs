@@ -4,7 +4,7 @@ use rand::RngExt;
 
 use super::{Cluster, Running, What, seconds};
 use crate::error::{Error, ErrorKind, Place, Role};
-use crate::extent::Extent;
+use crate::extent::{Extent, extents_between};
 use crate::simulate::mutant::{Mutant, planted};
 use crate::simulate::value::Value;
 use crate::worker::agent::{self, Span};
@@ -124,17 +124,6 @@ impl Cluster<'_> {
 /// The parts of a batch that are not in `rest`, which is its end.
 fn batch_without(batch: Extent, rest: &[Extent]) -> Vec<Extent> {
     extents_between(batch.start, rest.first().map_or(batch.end(), |first| first.start))
-}
-
-/// The fewest extents from a leaf to another.
-fn extents_between(mut start: u64, end: u64) -> Vec<Extent> {
-    let mut extents = Vec::new();
-    while start < end {
-        let extent = Extent::at_front(start, end, u64::MAX);
-        start = extent.end();
-        extents.push(extent);
-    }
-    extents
 }
 
 fn panicked(rank: usize, batch: Extent) -> Error {

@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# run_and_requeue DIR COMMAND...
+#
+# Runs a program that keeps its journal in DIR, under its launcher (mpirun or srun), and ends the job:
+#
+#   the program succeeds                  the job ends with code 0
+#   it asks for another job (code 75)     the job is requeued, and goes on from the journal
+#   it crashes (a rank dies by a signal)  the same
+#   it fails (a wrong argument, a panic)  the job ends with the program's code: another try would fail the same way
+#
+# A job that was requeued RANKFOLD_TRIES times (default 3) without anything new in the journal gives up, with code 1.
+# SIGUSR1 and SIGTERM to the job's shell go on to the program, which then ends early and loses nothing.
+#
+# A job script sources this file; nothing else is needed.
+
+run_and_requeue() {
+    local dir=$1 launcher code signalled
+    shift
+    export RANKFOLD_JOURNAL=$dir
+    mkdir -p -m 700 "$dir/jobs" || exit 1
+
+    # In the background: bash runs traps only between commands, and `wait` ends early for one.
+    "$@" &
+    launcher=$!
+    trap 'signalled=1; pass_on "$launcher" "$1"' USR1 TERM
+    signalled=1
+    while [ -n "$signalled" ]; do
+        signalled=
+        wait "$launcher"
+        code=$?
+    done
+    trap - USR1 TERM
+
+    if [ "$code" -eq 0 ]; then
+        exit 0
+    elif ! is_worth_another_job "$code"; then
+        echo "$(job_name): the program failed with code $code; it is not tried again" >&2
+        exit "$code"
+    elif ! has_gone_on "$dir"; then
+        echo "$(job_name): nothing new in $dir in ${RANKFOLD_TRIES:-3} jobs in a row, so it is not tried again (code $code)" >&2
+        exit 1
+    fi
+    echo "$(job_name): code $code: the job is queued again and will go on from $dir"
+    # Ends this job at once: there is nothing to do after it.
+    scontrol requeue "$SLURM_JOB_ID" || { echo "$(job_name): cannot be requeued; submit it again to go on" >&2; exit "$code"; }
+    # The scheduler's signal arrives in a moment; to end before it would look like a success or a failure.
+    sleep 60
+    exit "$code"
+}
+
+job_name() { echo "job ${SLURM_JOB_ID:-?} (restart ${SLURM_RESTART_COUNT:-0})"; }
+
+# To the ranks: mpirun passes SIGUSR1 on to them; srun does not, but Slurm reaches the tasks of a job's steps itself.
+pass_on() {
+    case ${2##*/} in
+        srun*) scancel --signal=USR1 "$SLURM_JOB_ID" ;;
+        *) kill -USR1 "$1" 2>/dev/null ;;
+    esac
+}
+
+# 75 is the program's own word. A shell or launcher says 128 + N for a death by signal N; MPICH's mpirun says N itself.
+is_worth_another_job() {
+    case $1 in
+        75) return 0 ;;
+        4 | 6 | 7 | 8 | 9 | 11 | 15) return 0 ;;
+        *) [ "$1" -gt 128 ] ;;
+    esac
+}
+
+# Whether this job, or one of the few before it, has written anything new.
+has_gone_on() {
+    local now before=none tries=0 record=$1/jobs/requeued
+    now=$(cd "$1" && find calls -type f ! -name '*.new' -printf '%p %s\n' 2>/dev/null | sort | cksum)
+    [ ! -f "$record" ] || { read -r tries && read -r before; } <"$record"
+    if [ "$now" = "$before" ]; then tries=$((tries + 1)); else tries=0; fi
+    printf '%s\n%s\n' "$tries" "$now" >"$record"
+    [ "$tries" -lt "${RANKFOLD_TRIES:-3}" ]
+}

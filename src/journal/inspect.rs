@@ -1,0 +1,252 @@
+//! What a journal holds, for people: `rankfold inspect`.
+
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::format::{self, Decoded};
+use super::lock::Holder;
+use super::recovery::{Found, choose, leaves_of};
+use super::storage::{Files, Storage, UNFINISHED};
+use super::{CALL, Identity, RESULT, RUN, SEALED, job_of, unpack};
+use crate::error::{Error, ErrorKind, Result};
+use crate::extent::{Leaves, extents_between};
+use crate::master::coverage::Coverage;
+use crate::wire::Signature;
+
+/// What a journal holds, from [`inspect`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("rankfold-doc-inspection-{}", std::process::id()));
+/// # rankfold::World::local(2)?.over(0..1000u64).journal(&folder).map_reduce(|i| i, |a, b| a + b)?;
+/// let inspection = rankfold::journal::inspect(&folder)?;
+/// assert!(inspection.is_finished && inspection.calls[0].done == 1000);
+/// # std::fs::remove_dir_all(folder).ok();
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+#[derive(Debug, Clone, Serialize)]
+pub struct Inspection {
+    /// The number that the run drew when it began.
+    pub run: u64,
+    /// The program, with its length and checksum.
+    pub program: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Whether the program has come to its end.
+    pub is_finished: bool,
+    /// Who works on it now, if somebody does: process and host.
+    pub owner: Option<String>,
+    /// The jobs so far, in order.
+    pub jobs: Vec<JobRecord>,
+    /// The calls so far, in order.
+    pub calls: Vec<CallRecord>,
+}
+
+/// One job of a run.
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("rankfold-doc-job-{}", std::process::id()));
+/// # rankfold::World::local(2)?.over(0..1000u64).journal(&folder).map_reduce(|i| i, |a, b| a + b)?;
+/// assert_eq!(rankfold::journal::inspect(&folder)?.jobs[0].ranks, 2);
+/// # std::fs::remove_dir_all(folder).ok();
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct JobRecord {
+    /// Counted from 1.
+    pub number: u64,
+    /// The host of rank 0.
+    pub host: String,
+    /// The process of rank 0.
+    pub process: u32,
+    /// The Slurm job, or nothing.
+    pub slurm_job: String,
+    /// The number of ranks.
+    pub ranks: u64,
+    /// When it began, in seconds since 1970.
+    pub started: u64,
+}
+
+/// One call of a run.
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("rankfold-doc-call-{}", std::process::id()));
+/// # rankfold::World::local(2)?.over(0..1000u64).named("sum").journal(&folder).map_reduce(|i| i, |a, b| a + b)?;
+/// let call = &rankfold::journal::inspect(&folder)?.calls[0];
+/// assert!(call.name == "sum" && call.has_result && call.missing.is_empty());
+/// # std::fs::remove_dir_all(folder).ok();
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+#[derive(Debug, Clone, Serialize)]
+pub struct CallRecord {
+    /// Counted from 1.
+    pub number: u64,
+    /// The name given with `named`, or the operation.
+    pub name: String,
+    /// `map_reduce`, `map`, …
+    pub operation: String,
+    /// Items (bytes, for lines) in all, and how many of them are done.
+    pub items: u64,
+    /// Items that are done.
+    pub done: u64,
+    /// Whether the result is recorded.
+    pub has_result: bool,
+    /// The ranges of items that are missing: first, and one behind the last; at most the first 100 of them.
+    pub missing: Vec<(u64, u64)>,
+    /// The files of the call.
+    pub files: Vec<FileRecord>,
+}
+
+/// One file of a call.
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("rankfold-doc-file-{}", std::process::id()));
+/// # rankfold::World::local(2)?.over(0..1000u64).journal(&folder).map_reduce(|i| i, |a, b| a + b)?;
+/// let file = &rankfold::journal::inspect(&folder)?.calls[0].files[0];
+/// assert!(file.name.ends_with("result") && file.damage.is_none());
+/// # std::fs::remove_dir_all(folder).ok();
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct FileRecord {
+    /// Its name in the folder.
+    pub name: String,
+    /// The job that wrote it, and the rank; nothing for a result.
+    pub job: Option<u64>,
+    /// The rank that wrote it; nothing for a result.
+    pub rank: Option<u64>,
+    /// Bytes.
+    pub bytes: u64,
+    /// Whole segments in it, whose checksums are right.
+    pub segments: u64,
+    /// It ends too early: the bytes that it should have.
+    pub torn: Option<u64>,
+    /// Why it is refused, if it is.
+    pub damage: Option<String>,
+}
+
+/// Reads a journal, of which every checksum is verified; changes nothing, and needs no lock.
+///
+/// # Errors
+///
+/// The folder is no journal, or cannot be read. A damaged file of a call is no error, but told in its record.
+///
+/// # Examples
+///
+/// ```
+/// assert!(rankfold::journal::inspect("/no/such/folder").is_err());
+/// ```
+pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
+    let dir = dir.as_ref();
+    let files = Files::new(dir);
+    read(&files).map_err(|(problem, remedy)| {
+        Error::from(ErrorKind::Journal { dir: dir.display().to_string(), problem, remedy })
+    })
+}
+
+fn read(storage: &dyn Storage) -> Result<Inspection, (String, String)> {
+    let cannot = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => (format!("it holds no file `{RUN}`"), "name the folder of a journal".to_owned()),
+        _ => (format!("it cannot be read: {error}"), "see whether the folder may be read".to_owned()),
+    };
+    let bytes = storage.read(RUN).map_err(cannot)?;
+    let (run, identity): (u64, Identity) = unpack(RUN, &bytes).map_err(|trouble| (trouble.problem, trouble.remedy))?;
+    let names = storage.list("").map_err(cannot)?;
+    let owner = storage.read("lock").ok().and_then(|bytes| Holder::parse(&String::from_utf8_lossy(&bytes)));
+    let jobs = names.iter().filter_map(|name| Some((name, name.strip_prefix("jobs/")?.parse().ok()?)));
+    let jobs = jobs.map(|(name, number)| job(number, &storage.read(name).unwrap_or_default())).collect();
+    let calls = names.iter().filter(|name| name.ends_with(&format!("/{CALL}")));
+    let calls = calls.filter_map(|name| call(storage, name, &names)).collect();
+    Ok(Inspection {
+        run,
+        program: identity.program.to_string(),
+        arguments: identity.arguments,
+        is_finished: names.iter().any(|name| name == SEALED),
+        owner: owner.map(|owner| owner.to_string()),
+        jobs,
+        calls,
+    })
+}
+
+fn job(number: u64, bytes: &[u8]) -> JobRecord {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_default().to_owned()
+    };
+    JobRecord {
+        number,
+        host: field("host"),
+        process: field("pid").parse().unwrap_or(0),
+        slurm_job: field("slurm_job"),
+        ranks: field("ranks").parse().unwrap_or(0),
+        started: field("started").parse().unwrap_or(0),
+    }
+}
+
+fn call(storage: &dyn Storage, name: &str, names: &[String]) -> Option<CallRecord> {
+    let folder = name.strip_suffix(&format!("/{CALL}"))?;
+    let number = folder.strip_prefix("calls/")?.parse().ok()?;
+    let (signature, division): (Signature, Leaves) = unpack(name, &storage.read(name).ok()?).ok()?.1;
+    let (mut files, mut found) = (Vec::new(), Vec::new());
+    let in_folder = |other: &&String| other.starts_with(&format!("{folder}/")) && *other != name;
+    for name in names.iter().filter(in_folder).filter(|name| !name.ends_with(UNFINISHED)) {
+        let Ok(bytes) = storage.read(name) else { continue };
+        let mut record = file(name, bytes.len() as u64);
+        match format::decode(&bytes) {
+            Ok(Decoded { segments, torn, .. }) => {
+                (record.segments, record.torn) = (segments.len() as u64, torn.map(|(_, expected)| expected));
+                found.push(Found {
+                    name: name.clone(),
+                    extents: segments.into_iter().map(|(extent, _)| extent).collect(),
+                });
+            }
+            Err(refusal) => record.damage = Some(refusal.to_string()),
+        }
+        files.push(record);
+    }
+    let mut covered = Coverage::default();
+    for extent in choose(&found).iter().flat_map(|file| &file.extents) {
+        leaves_of(*extent, division.count()).into_iter().for_each(|part| drop(covered.insert(part)));
+    }
+    let missing = extents_between(0, division.count()).into_iter().flat_map(|part| covered.gaps(part));
+    let missing = missing.map(|gap| division.items_of(gap)).map(|items| (items.start, items.end)).collect();
+    let done = covered.runs().map(|run| division.items_of(run)).map(|items| items.end - items.start).sum();
+    Some(CallRecord {
+        number,
+        name: signature.name,
+        operation: signature.operation,
+        items: division.items,
+        done,
+        has_result: files.iter().any(|file| file.name.ends_with(RESULT) && file.damage.is_none() && file.segments == 1),
+        missing: joined(missing),
+        files,
+    })
+}
+
+fn file(name: &str, bytes: u64) -> FileRecord {
+    let rank = name.rsplit_once("-r").and_then(|(_, rank)| rank.parse().ok());
+    FileRecord { name: name.to_owned(), job: job_of(name), rank, bytes, ..FileRecord::default() }
+}
+
+/// Neighbours as one range; the first hundred.
+fn joined(ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    let mut all: Vec<(u64, u64)> = Vec::new();
+    for (start, end) in ranges {
+        match all.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => all.push((start, end)),
+        }
+    }
+    all.truncate(100);
+    all
+}

@@ -1,0 +1,120 @@
+//! Ranks that are killed, again and again, until the run is through: the result is that of a run nothing happened to.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::folder::Folder;
+use crate::support::{Ended, HANGS, Launcher, launcher, program, run_alone, run_disturbed};
+
+/// Ranks that are killed in `make test`, with each MPI; `RANKFOLD_KILLS` asks for more.
+const KILLS: u64 = 15;
+/// Milliseconds of work, on one core.
+const WORK: &str = "1500";
+const SIZES: [usize; 5] = [1, 2, 3, 4, 8];
+
+fn undisturbed(work: &str) -> String {
+    run_alone(&[], &["test-spmd", "journaled", work]).output().to_owned()
+}
+
+/// Runs the program on so many ranks; `disturb` is shown the launcher until it says that it has done what it wanted.
+fn disturbed(
+    mpirun: &Launcher,
+    folder: &Folder,
+    ranks: usize,
+    work: &str,
+    mut disturb: impl FnMut(Pid) -> bool,
+) -> (Ended, bool) {
+    let mut command = mpirun.command();
+    command.args(["-n", &ranks.to_string()]).arg(program("test-spmd")).args(["journaled", work]);
+    command.env("RANKFOLD_JOURNAL", &folder.0).env("RANKFOLD_JOURNAL_INTERVAL", "0.05");
+    let mut done = false;
+    let ended = run_disturbed(command, HANGS, |mpirun| done = done || disturb(mpirun));
+    (ended, done)
+}
+
+/// The process of a rank, below its launcher.
+fn rank_of(mpirun: Pid, rank: usize) -> Option<Pid> {
+    let processes = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    processes.filter(|pid: &i32| is_below(*pid, mpirun)).find_map(|pid| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let mut variables = environment.split(|byte| *byte == 0).filter_map(|text| std::str::from_utf8(text).ok());
+        let is_it = |text: &str| {
+            [("OMPI_COMM_WORLD_RANK", rank), ("PMI_RANK", rank)]
+                .iter()
+                .any(|(name, rank)| text == format!("{name}={rank}"))
+        };
+        variables.any(is_it).then_some(())?;
+        Pid::from_raw(pid)
+    })
+}
+
+fn is_below(mut pid: i32, ancestor: Pid) -> bool {
+    while pid > 1 {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        let Some(parent) = parent else { return false };
+        if parent == ancestor.as_raw_nonzero().get() {
+            return true;
+        }
+        pid = parent;
+    }
+    false
+}
+
+#[test]
+fn ranks_are_killed_until_the_run_is_through_and_nothing_is_lost_or_doubled() {
+    let Some(mpirun) = launcher() else { return };
+    let wanted = std::env::var("RANKFOLD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    let (expected, mut kills, mut runs) = (undisturbed(WORK), 0, 0);
+    while kills < wanted {
+        let dice = &mut rankfold::rng(20_261_121, runs);
+        let folder = Folder::new(&format!("kills-{runs}"));
+        let mut jobs = 0;
+        loop {
+            jobs += 1;
+            assert!(jobs < 60, "no end of run {runs}");
+            let ranks = SIZES[dice.random_range(0..SIZES.len())];
+            // The first moments belong to MPI; later jobs have less to do.
+            let (after, victim) =
+                (Duration::from_micros(dice.random_range(100_000..1_500_000)), dice.random_range(0..ranks));
+            let begun = Instant::now();
+            let (ended, killed) = disturbed(&mpirun, &folder, ranks, WORK, |mpirun| {
+                let victim = if begun.elapsed() < after { None } else { rank_of(mpirun, victim) };
+                victim.is_some_and(|victim| kill_process(victim, Signal::KILL).is_ok())
+            });
+            kills += u64::from(killed);
+            if ended.code == Some(0) {
+                assert_eq!(ended.output(), expected, "run {runs}, job {jobs}: {ended}");
+                break;
+            }
+            assert!(killed, "run {runs}, job {jobs} failed though nothing was killed: {ended}");
+        }
+        runs += 1;
+    }
+    eprintln!("{kills} ranks killed in {runs} runs, all of which came to the right result");
+}
+
+#[test]
+fn a_signal_through_the_launcher_ends_the_run_early_and_the_next_job_goes_on() {
+    let Some(mpirun) = launcher() else { return };
+    let (folder, expected) = (Folder::new("usr1"), undisturbed("9000"));
+    let mut interrupted = 0;
+    for ranks in [3, 2, 4, 8, 4] {
+        let before = folder.files("-r0");
+        let (ended, _) = disturbed(&mpirun, &folder, ranks, "9000", |launcher| {
+            let is_recorded = folder.files("-r0").iter().any(|file| !before.contains(file));
+            is_recorded && interrupted < 3 && kill_process(launcher, Signal::USR1).is_ok()
+        });
+        if ended.code == Some(0) {
+            assert_eq!(ended.output(), expected, "{ended}");
+            break;
+        }
+        interrupted += 1;
+        assert_eq!(ended.code, Some(75), "{ended}");
+        ended.says(&["got SIGUSR1; start the program again to finish it"]).times(1, "stopped before the end");
+    }
+    assert_eq!(interrupted, 3);
+}
