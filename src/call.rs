@@ -147,7 +147,8 @@ fn enter_journal(
     };
     let present = (0..rank.size()).filter(|other| !rank.lost.contains(other)).collect();
     match rank.journals.enter(&dir, present, known, leaves) {
-        Ok(entry) => {
+        Ok(None) => (signature, None),
+        Ok(Some(entry)) => {
             let done: u64 = entry.recovered().map(|(_, extent)| extent.len).sum();
             let part = 100.0 * done as f64 / leaves.count().max(1) as f64;
             if done > 0 && !entry.is_complete {

@@ -107,6 +107,20 @@ pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Tells apart machines of the same name, and the same machine before and after it was started again.
+pub(crate) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// When a process began, as the kernel counts; nothing if there is no such process, or only what is left of it.
+pub(crate) fn start_of(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything; the fields after it are numbered from 3.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let is_zombie = fields.first().is_some_and(|state| matches!(*state, "Z" | "X"));
+    fields.get(19).filter(|_| !is_zombie).map(|start| (*start).to_owned())
+}
+
 /// A number from a `RANKFOLD_…` variable. An empty variable counts as unset.
 pub(crate) fn number_from(variable: &str, least: u64, most: u64) -> Result<Option<u64>> {
     let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) else {
@@ -131,10 +145,9 @@ impl Introduction {
             cpus.truncate(quota);
             launcher_cpus.clone_from(&cpus);
         }
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let host = host_name();
         Ok(Self {
-            machine: format!("{host} {}", boot.trim()),
+            machine: format!("{host} {}", boot_id()),
             host,
             cpus,
             launcher_cpus,

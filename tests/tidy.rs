@@ -4,15 +4,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files that must not know the clock, threads, files, MPI, unordered collections or chance.
-const PURE: [&str; 9] = [
+const PURE: [&str; 18] = [
     "src/extent.rs",
     "src/time.rs",
+    "src/master/coverage.rs",
     "src/master/ledger.rs",
+    "src/master/liveness.rs",
     "src/master/policy.rs",
     "src/master/regions.rs",
     "src/master/scheduler.rs",
+    "src/master/scheduler/doubt.rs",
+    "src/master/scheduler/drain.rs",
+    "src/master/scheduler/index.rs",
+    "src/master/scheduler/protocol.rs",
+    "src/master/scheduler/tail.rs",
     "src/worker/agent.rs",
     "src/reduce/segment.rs",
+    "src/journal/format.rs",
+    "src/journal/recovery.rs",
     "src/wire.rs",
 ];
 
@@ -36,7 +45,10 @@ const CONFINED: [(&str, &[&str]); 5] = [
     ("unsafe {", &["src/transport/mpi"]),
     ("ffi::", &["src/transport/mpi"]),
     ("bincode::", &["src/wire.rs"]),
-    ("std::fs", &["src/source/lines", "src/launch.rs", "src/report/progress.rs", "src/bin/rankfold"]),
+    (
+        "std::fs",
+        &["src/source/lines", "src/journal/storage", "src/launch.rs", "src/report/progress.rs", "src/bin/rankfold"],
+    ),
     ("rayon::join", &["src/worker/compute.rs"]),
 ];
 

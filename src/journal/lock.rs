@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::storage::{Storage, UNFINISHED};
+use crate::launch::{boot_id, host_name, start_of};
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
@@ -73,11 +74,10 @@ pub(crate) struct Lock {
 impl Holder {
     /// This process. `token` must be one that nobody else has.
     pub fn this_process(token: u64) -> Self {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let pid = std::process::id();
         Self {
-            host: crate::launch::host_name(),
-            boot: boot.trim().to_owned(),
+            host: host_name(),
+            boot: boot_id(),
             pid,
             started: start_of(pid).unwrap_or_default(),
             job: std::env::var("SLURM_JOB_ID").unwrap_or_default(),
@@ -123,15 +123,6 @@ impl std::fmt::Display for Holder {
         let job = if self.job.is_empty() { String::new() } else { format!(" of Slurm job {}", self.job) };
         write!(f, "process {}{job} on {}", self.pid, self.host)
     }
-}
-
-/// When a process began, as the kernel counts; nothing if there is no such process, or only what is left of it.
-fn start_of(pid: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything; the fields after it are numbered from 3.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let is_zombie = fields.first().is_some_and(|state| matches!(*state, "Z" | "X"));
-    fields.get(19).filter(|_| !is_zombie).map(|start| (*start).to_owned())
 }
 
 impl Lock {
@@ -195,8 +186,10 @@ impl Lock {
                 // Where this fails (a full disk), the lock looks old at worst.
                 let _ = storage.put(&next, me.text().as_bytes()).and_then(|()| storage.rename(&next, NAME));
             }
-            if owner(storage.as_ref()).is_some_and(|holder| holder.token == me.token) {
-                let _ = storage.remove(NAME);
+            let found = owner(storage.as_ref()).or_else(|| owner(storage.as_ref()));
+            if found.is_some_and(|holder| holder.token == me.token) {
+                // Left behind, it would look like that of a dead job to the next one.
+                let _ = storage.remove(NAME).or_else(|_| storage.remove(NAME));
             }
         });
         Self { stop: Some(stop), beating: beating.ok(), lost }

@@ -106,14 +106,15 @@ struct Identity {
 }
 
 impl Journals {
-    /// Enters the next call of a journal, which is opened first where this is its first call.
+    /// Enters the next call of a journal, which is opened first where this is its first call. Nothing for a call that has
+    /// to do without, because the file system is full or gone.
     pub fn enter(
         &mut self,
         dir: &Path,
         present: Vec<usize>,
         signature: &Signature,
         leaves: Leaves,
-    ) -> Result<Entry, Error> {
+    ) -> Result<Option<Entry>, Error> {
         let explain = |Trouble { problem, remedy }| {
             Error::from(ErrorKind::Journal { dir: dir.display().to_string(), problem, remedy })
         };
@@ -208,20 +209,25 @@ impl Journal {
         present: Vec<usize>,
         signature: &Signature,
         leaves: Leaves,
-    ) -> Result<Entry, Trouble> {
+    ) -> Result<Option<Entry>, Trouble> {
         self.calls += 1;
         let (call, folder) = (self.calls, folder_of_call(self.calls));
         let owner = Owner { run: self.run, call, leaves: leaves.count() };
         let cannot = |error: io::Error| Trouble {
             problem: format!("{folder} cannot be used: {error}"),
-            remedy: "see whether the file system is full or read-only".into(),
+            remedy: "see whether the file system is sound".into(),
         };
-        self.storage.make_folder(&folder).map_err(cannot)?;
         let name = format!("{folder}/{CALL}");
         match self.storage.read(&name) {
             Ok(bytes) => self.compare(&name, &bytes, signature)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                write(self.storage.as_ref(), &name, &pack(self.run, call, &(signature, leaves))).map_err(cannot)?;
+                let description = pack(self.run, call, &(signature, leaves));
+                let begun = self.storage.make_folder(&folder);
+                if let Err(error) = begun.and_then(|()| write(self.storage.as_ref(), &name, &description)) {
+                    let (call, dir) = (&signature.name, dir.display());
+                    eprintln!("rankfold: warning: {call} goes on without a journal: {dir}/{name}: {error}");
+                    return Ok(None);
+                }
             }
             Err(error) => return Err(cannot(error)),
         }
@@ -256,7 +262,7 @@ impl Journal {
         let is_complete = found.iter().any(|file| file.name.ends_with(RESULT));
         let notes =
             Notes { dir: dir.to_owned(), run: self.run, job: self.job, call, leaves: leaves.count(), load: Vec::new() };
-        Ok(Entry { notes, found, present, is_complete })
+        Ok(Some(Entry { notes, found, present, is_complete }))
     }
 
     /// A call of this number was journaled: it must be the same one.
