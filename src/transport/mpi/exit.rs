@@ -45,14 +45,33 @@ pub(super) fn abort(code: i32) -> ! {
 /// A world has begun: a process that exits before it is closed ends the other ranks, instead of leaving them waiting.
 pub(super) fn world_opened() {
     static WATCHING: Once = Once::new();
+    OPEN.fetch_add(1, Ordering::SeqCst);
+    WATCHING.call_once(watch);
+}
+
+#[cfg(target_env = "gnu")]
+fn watch() {
     unsafe extern "C" {
         fn on_exit(callback: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
     }
-    OPEN.fetch_add(1, Ordering::SeqCst);
+    extern "C" fn exits(status: c_int, _: *mut c_void) {
+        at_exit(status);
+    }
     // SAFETY: the C library's function with a callback that does not unwind and does not look at its argument.
-    WATCHING.call_once(|| unsafe {
-        on_exit(at_exit, null_mut());
-    });
+    unsafe { on_exit(exits, null_mut()) };
+}
+
+/// Other C libraries do not tell the exit code: it is taken for a failure, lest one be taken for a success.
+#[cfg(not(target_env = "gnu"))]
+fn watch() {
+    unsafe extern "C" {
+        fn atexit(callback: extern "C" fn()) -> c_int;
+    }
+    extern "C" fn exits() {
+        at_exit(1);
+    }
+    // SAFETY: the C library's function with a callback that does not unwind.
+    unsafe { atexit(exits) };
 }
 
 /// A world has ended in the way it should.
@@ -68,7 +87,7 @@ pub(super) fn world_left(rank: usize, size: usize, lost: &BTreeSet<usize>) {
     *parting() = Some(Parting { rank, others });
 }
 
-extern "C" fn at_exit(status: c_int, _: *mut c_void) {
+fn at_exit(status: c_int) {
     if !is_initialized() {
         return;
     }

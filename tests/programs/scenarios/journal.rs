@@ -1,5 +1,9 @@
 //! A program that takes long enough to be interrupted, and whose results show whatever is lost, doubled or exchanged.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rankfold::World;
@@ -20,7 +24,11 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
 /// A sum that rounds, a list in order, and text that does not commute; each item sleeps for half a millisecond.
 fn journaled(world: &World, millis: u64) -> Outcome {
     let items = (2 * millis / 3).max(1);
-    let pause = || std::thread::sleep(Duration::from_micros(500));
+    let tally = Tally::new();
+    let pause = || {
+        std::thread::sleep(Duration::from_micros(500));
+        tally.count();
+    };
     let sum = world.over(0..items).named("sum").map_reduce(
         |item| {
             pause();
@@ -40,10 +48,31 @@ fn journaled(world: &World, millis: u64) -> Outcome {
         |left, right| left + &right,
     )?;
     if world.is_root() {
-        let list: u64 = list.iter().enumerate().map(|(place, square)| place as u64 * square).sum();
-        println!("{:016x} {list} {:08x}", sum.to_bits(), fingerprint(&text));
+        let list = list.iter().fold(0u64, |hash, square| hash.wrapping_mul(31).wrapping_add(*square));
+        println!("{:016x} {list:016x} {:08x}", sum.to_bits(), fingerprint(&text));
     }
     Ok(())
+}
+
+/// A byte for each item that this process has computed, where `TALLY` names a folder: what was done more than once.
+struct Tally(Option<Mutex<File>>);
+
+impl Tally {
+    fn new() -> Self {
+        let file = std::env::var_os("TALLY").map(|folder| {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            let name = format!("{host}-{}", std::process::id());
+            let file = File::options().create(true).append(true).open(PathBuf::from(folder).join(name));
+            Mutex::new(file.expect("a folder that may be written"))
+        });
+        Self(file)
+    }
+
+    fn count(&self) {
+        if let Some(file) = &self.0 {
+            file.lock().expect("nobody panics here").write_all(b".").expect("there is room");
+        }
+    }
 }
 
 /// A call that no earlier job of this program has made at this place.
