@@ -91,6 +91,7 @@ present() { # thing
     case $1 in
         cc) have cc ;;
         libclang) find_libclang ;;
+        slurm) PATH=$PATH:/usr/sbin have slurmctld && PATH=$PATH:/usr/sbin have slurmd && PATH=$PATH:/usr/sbin have munged ;;
         *) find_mpicc "$1" >/dev/null ;;
     esac
 }
@@ -105,7 +106,7 @@ missing_of() { # things...
 }
 
 # Installs those of the things that are missing. Fails, and says what a person can do, when one is missing still.
-provide() { # things: cc, libclang, openmpi, mpich or mpi (any)
+provide() { # things: cc, libclang, slurm, openmpi, mpich or mpi (any)
     local missing
     mapfile -t missing < <(missing_of "$@")
     [ ${#missing[@]} != 0 ] || return 0

@@ -5,6 +5,7 @@
 #   cc              a C compiler: cargo links with it
 #   openmpi, mpich  an MPI with headers and mpirun; plain mpi: any, and Open MPI where there is none
 #   libclang        reads mpi.h while the crate `mpi` is built
+#   slurm           slurmctld, slurmd and munge, for a cluster of the tests' own
 set -euo pipefail
 
 say() { printf 'rankfold: %s\n' "$*" >&2; }
@@ -27,6 +28,7 @@ packages() { # manager, thing
         apt-get:openmpi) echo libopenmpi-dev openmpi-bin ;;
         apt-get:mpich) echo libmpich-dev mpich ;;
         apt-get:libclang) apt_libclang ;;
+        apt-get:slurm) echo slurm-wlm munge ;;
         dnf:libclang) echo clang-libs ;;
         zypper:openmpi) echo openmpi4-devel ;;
         zypper:libclang) echo libclang13 ;;

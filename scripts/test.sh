@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # "make test": everything that can be checked here. Format; then lints, documentation, tests and documentation tests
-# for each of three feature sets: without MPI, with Open MPI, with MPICH. Stops at the first failure.
+# for each of three feature sets: without MPI, with Open MPI, with MPICH; the latter two on a Slurm cluster of the tests' own
+# as well. Stops at the first failure.
 # What is missing is installed; what cannot be is named at the end, and in CI (CI=true) that is a failure, too.
 set -euo pipefail
 # shellcheck source=scripts/mpi.sh
@@ -95,6 +96,8 @@ finish() {
 }
 
 provide cc libclang openmpi mpich || true
+provide slurm || skip "jobs under Slurm" "for want of slurmctld, slurmd and munged"
+if present slurm; then export RANKFOLD_TEST_SLURM=1; fi
 have cc || die "without a C compiler cargo cannot link any program"
 format
 without_mpi

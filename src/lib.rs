@@ -41,6 +41,8 @@
 //! | partial | the value of a segment |
 //! | call | one `map_reduce`, `map`, `fold` …, made by all ranks together |
 //! | attempt | one try of a batch |
+//! | run | the whole computation, over as many jobs as it takes |
+//! | journal | the folder that carries a run from one job to the next |
 //!
 //! # From input to result
 //!
@@ -61,14 +63,18 @@
 //! | `RANKFOLD_RANKS` | ranks inside one process, when there is no launcher; default 1 |
 //! | `RANKFOLD_THREADS` | threads a rank computes with; default: its share of the cores it may use |
 //! | `RANKFOLD_PROGRESS` | `bar`, `lines`, `off`; default: a bar on a terminal, lines in a file |
+//! | `RANKFOLD_JOURNAL` | a folder that all ranks share: the journal of all calls ([`Over::journal`]) |
+//! | `RANKFOLD_JOURNAL_INTERVAL` | least seconds between two snapshots of a rank; default 1, more with over 100 ranks |
+//! | `RANKFOLD_DEADLINE` | when a run with a journal has to end: seconds since 1970, or `+SECONDS`; default: what Slurm says |
+//! | `RANKFOLD_FORCE_BUILD` | `1` goes on with a journal that another build of the program has begun |
 //! | `RANKFOLD_PATIENCE` | seconds of silence after which a rank is given up; default 30, more with over 10,000 ranks |
 //! | `RANKFOLD_LOG` | `off`, `error`, `warn`, `info` (default), `debug`, `trace` |
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-// In the order of the flow: a program starts, a call is described, its input counted, its batches scheduled, computed
-// and reduced; then what all of that stands on.
+// In the order of the flow: a program starts, a call is described, its input counted, its batches scheduled, computed,
+// reduced and recorded; then what all of that stands on.
 mod program;
 mod world;
 mod job;
@@ -80,15 +86,15 @@ mod extent;
 mod master;
 mod worker;
 mod reduce;
-mod driver;
 pub mod journal;
-mod interrupt;
-mod slurm;
+mod driver;
 mod rank;
 mod wire;
 mod transport;
 mod time;
 mod launch;
+mod interrupt;
+mod slurm;
 mod report;
 mod error;
 // The same scheduler on machines that are not there.
