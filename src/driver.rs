@@ -290,7 +290,7 @@ impl Driver<'_, '_, '_> {
 
     fn tick(&mut self) {
         let now = self.time_of(Instant::now());
-        if now >= self.agent.next_deadline() {
+        if self.agent.next_deadline().is_some_and(|deadline| now >= deadline) {
             self.agent.handle(now, agent::Event::Tick);
         }
         let Some(scheduler) = &mut self.plan.scheduler else { return };

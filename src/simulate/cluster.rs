@@ -168,8 +168,12 @@ impl<'c> Cluster<'c> {
     /// Plans what happens from outside: ranks enter the call, faults strike.
     pub fn begin(&mut self) {
         for rank in 0..self.nodes.len() {
-            let late = self.luck.late(rank);
-            self.plan(self.now.after(seconds(self.machine.start + late)), What::Enters(rank));
+            let enters = self.now.after(seconds(self.machine.start + self.luck.late(rank)));
+            if rank == 0 {
+                // Before that, rank 0 is in the user's code and looks at no message.
+                self.nodes[0].asleep_until = enters;
+            }
+            self.plan(enters, What::Enters(rank));
         }
         for (at, rank, fault) in self.luck.faults.clone() {
             self.plan(Time::default().after(seconds(at)), What::Fault(rank, fault));
@@ -356,9 +360,8 @@ impl<'c> Cluster<'c> {
         }
         self.compute_next(rank);
         let node = &mut self.nodes[rank];
-        if node.done.is_none() && !node.has_tick {
+        if let Some(deadline) = node.agent.next_deadline().filter(|_| node.done.is_none() && !node.has_tick) {
             node.has_tick = true;
-            let deadline = node.agent.next_deadline();
             self.plan(deadline, What::AgentTick(rank));
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! Pure: no clock, thread, file or MPI. An assigned batch goes to the computing threads at once, which start batches in
 //! the order of assignment; one that was recalled is taken back from them if they have not started it, and else ends
-//! with what is done. A worker that has said nothing for an interval sends a beat, and one that hears nothing from the
+//! with what is done. A worker that has said nothing for an interval sends a beat, and one that, once it has heard from it, hears nothing from the
 //! master for as long as the master would bear to hear nothing from it gives up.
 
 use std::collections::VecDeque;
@@ -19,8 +19,9 @@ use crate::wire::{Cost, ToMaster, ToWorker};
 #[derive(Debug)]
 pub(crate) struct Agent {
     patience: Patience,
-    /// When the master was heard last, and when it was last told anything.
-    heard: Time,
+    /// When the master was heard last in this call, and when it was last told anything. Before its first word the master
+    /// may not have entered the call: it is waited for, and not bothered.
+    heard: Option<Time>,
     told: Time,
     /// When this rank last knew that it was awake itself.
     awake: Time,
@@ -92,7 +93,7 @@ impl Agent {
         let begin = Time::default();
         Self {
             patience,
-            heard: begin,
+            heard: None,
             told: begin,
             awake: begin,
             gave_up: false,
@@ -108,7 +109,7 @@ impl Agent {
         self.wake(now);
         match event {
             Event::Message(message) => {
-                self.heard = self.heard.max(now);
+                self.heard = Some(now);
                 self.on_message(message);
             }
             Event::Computed { batch, rest, span } => {
@@ -129,25 +130,28 @@ impl Agent {
     }
 
     /// When to come back with `Event::Tick`.
-    pub fn next_deadline(&self) -> Time {
-        self.told.after(self.patience.interval()).min(self.heard.after(self.patience.bound()))
+    pub fn next_deadline(&self) -> Option<Time> {
+        let heard = self.heard?;
+        Some(self.told.after(self.patience.interval()).min(heard.after(self.patience.bound())))
     }
 
     fn wake(&mut self, now: Time) {
-        self.heard = self.heard.after(self.patience.excuse(now.since(self.awake)));
+        let excuse = self.patience.excuse(now.since(self.awake));
+        self.heard = self.heard.map(|heard| heard.after(excuse));
         self.awake = now;
     }
 
     fn keep_in_touch(&mut self, now: Time) {
+        let Some(heard) = self.heard else { return };
         if self.actions.iter().any(|action| matches!(action, Action::Send(_))) {
             self.told = now;
         } else if now >= self.told.after(self.patience.interval()) {
             self.told = now;
             self.actions.push_back(Action::Send(ToMaster::Beat));
         }
-        if now >= self.heard.after(self.patience.bound()) && !self.gave_up {
+        if now >= heard.after(self.patience.bound()) && !self.gave_up {
             self.gave_up = true;
-            let silence = now.since(self.heard);
+            let silence = now.since(heard);
             self.actions.push_back(Action::GiveUp { silence });
         }
     }

@@ -51,6 +51,16 @@ fn a_worker_that_stops_for_a_moment_is_not_given_up() {
 }
 
 #[test]
+fn a_rank_that_does_something_else_between_two_calls_is_waited_for() {
+    let Some(mpirun) = launcher() else { return };
+    for late in ["0", "2"] {
+        let ended = run(&mpirun, &["test-spmd", "enters-late", late]);
+        assert_eq!(ended.output(), "499500 499500\n", "{ended}");
+        ended.times(0, "has not answered");
+    }
+}
+
+#[test]
 fn a_worker_that_cannot_be_interrupted_is_waited_for_longer_than_silence_is_borne() {
     let Some(mpirun) = launcher() else { return };
     let ended = run(&mpirun, &["test-spmd", "dawdles", "2"]);

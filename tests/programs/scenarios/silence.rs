@@ -16,6 +16,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
     match scenario {
         "stops" => Some(stops(world, is_victim, number(1))),
         "stops-before-a-failure" => Some(stops(world, is_victim, None).and_then(|()| fails(world, number(1)))),
+        "enters-late" => Some(enters_late(world, is_victim)),
         "dawdles" => Some(dawdles(world, is_victim)),
         "stops-in-reduction" => Some(stops_in_reduction(world, is_victim)),
         _ => None,
@@ -47,6 +48,19 @@ fn fails(world: &World, culprit: Option<u64>) -> Outcome {
     }
     if culprit.is_none() {
         world.over(0..0u64).named("nothing").map_reduce(|item| item, add)?;
+    }
+    Ok(())
+}
+
+/// The victim has other things to do between two calls, for longer than silence is borne inside of one.
+fn enters_late(world: &World, is_victim: bool) -> Outcome {
+    let first = world.over(0..1000u64).named("first").map_reduce(|item| item, add)?;
+    if is_victim {
+        std::thread::sleep(Duration::from_secs(5));
+    }
+    let second = world.over(0..1000u64).named("second").map_reduce(|item| item, add)?;
+    if world.is_root() {
+        println!("{first} {second}");
     }
     Ok(())
 }
