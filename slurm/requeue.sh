@@ -17,6 +17,8 @@ run_and_requeue() {
     local dir=$1 launcher code signalled
     shift
     export RANKFOLD_JOURNAL=$dir
+    # Some versions of srun do not take the cores of a rank from the job.
+    [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
     mkdir -p -m 700 "$dir/jobs" || exit 1
 
     # In the background: bash runs traps only between commands, and `wait` ends early for one.
@@ -25,14 +27,21 @@ run_and_requeue() {
     trap 'signalled=1; pass_on "$launcher" "$1"' USR1 TERM
     signalled=1
     while [ -n "$signalled" ]; do
-        signalled=
-        wait "$launcher"
-        code=$?
+        signalled= code=0
+        wait "$launcher" || code=$?
     done
-    trap - USR1 TERM
+    trap : USR1 TERM
 
-    if [ "$code" -eq 0 ]; then
+    if [ "$code" -eq 0 ] && { [ ! -e "$dir/run" ] || [ -e "$dir/sealed" ]; }; then
         exit 0
+    elif [ "$code" -eq 0 ]; then
+        # srun has been seen to hide that a step never started.
+        echo "$(job_name): code 0, but the run is not through" >&2
+        code=75
+    fi
+    if [ "$(state)" != RUNNING ]; then
+        echo "$(job_name): cancelled; $dir keeps what is done" >&2
+        exit "$code"
     elif ! is_worth_another_job "$code"; then
         echo "$(job_name): the program failed with code $code; it is not tried again" >&2
         exit "$code"
@@ -42,19 +51,25 @@ run_and_requeue() {
     fi
     echo "$(job_name): code $code: the job is queued again and will go on from $dir"
     # Ends this job at once: there is nothing to do after it.
-    scontrol requeue "$SLURM_JOB_ID" || { echo "$(job_name): cannot be requeued; submit it again to go on" >&2; exit "$code"; }
+    scontrol requeue "$(job_id)" || { echo "$(job_name): cannot be requeued; submit it again to go on" >&2; exit "$code"; }
     # The scheduler's signal arrives in a moment; to end before it would look like a success or a failure.
     sleep 60
     exit "$code"
 }
+
+# A task of an array has a number of its own; the plain one may stand for all tasks.
+job_id() { echo "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}" | grep . || echo "$SLURM_JOB_ID"; }
+
+# A job that was cancelled is on its way out, and must not come back.
+state() { squeue --noheader --jobs="$(job_id)" --format=%T 2>/dev/null | head -n 1; }
 
 job_name() { echo "job ${SLURM_JOB_ID:-?} (restart ${SLURM_RESTART_COUNT:-0})"; }
 
 # To the ranks: mpirun passes SIGUSR1 on to them; srun does not, but Slurm reaches the tasks of a job's steps itself.
 pass_on() {
     case ${2##*/} in
-        srun*) scancel --signal=USR1 "$SLURM_JOB_ID" ;;
-        *) kill -USR1 "$1" 2>/dev/null ;;
+        srun*) scancel --signal=USR1 "$(job_id)" || true ;;
+        *) kill -USR1 "$1" 2>/dev/null || true ;;
     esac
 }
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::driver::{self, Driven, Plan};
 use crate::error::Result;
-use crate::extent::Leaves;
+use crate::extent::{Extent, Leaves};
 use crate::interrupt::Deadline;
 use crate::journal::Entry;
 use crate::master::scheduler::{Config, Scheduler};
@@ -16,7 +16,7 @@ use crate::rank::{Rank, Traffic};
 use crate::reduce::collective::{Value, reduce};
 use crate::reduce::encoding::Encoding;
 use crate::report::{RankReport, Report};
-use crate::source::Source;
+use crate::source::{Source, SourceError};
 use crate::wire::Signature;
 use crate::worker::compute::{Computation, Kernel, Runs, unreadable};
 
@@ -64,7 +64,7 @@ where
     let place = rank.place.clone();
 
     let (signature, leaves) = describe::<S, K>(spec, call, rank, source);
-    let (signature, entry) = enter_journal(rank, spec, signature, leaves);
+    let (signature, entry) = enter_journal(rank, spec, source, signature, leaves);
     let known = signature.as_ref().is_ok_and(|signature| signature.len.is_some()).then_some(leaves);
     let threads = rank.pool.current_num_threads();
     let computation = Computation::new(call, &place, known, threads, source, kernel);
@@ -127,6 +127,7 @@ fn describe<S: Source, K: Kernel<S>>(spec: &Spec, call: &str, rank: &Rank, sourc
         fingerprint: source.fingerprint(),
         leaf: spec.leaf,
         result: std::any::type_name::<K::Partial>().into(),
+        functions: std::any::type_name::<K>().into(),
         retries: spec.retries,
         to_all: spec.to_all,
         has_identity: spec.has_identity,
@@ -136,9 +137,10 @@ fn describe<S: Source, K: Kernel<S>>(spec: &Spec, call: &str, rank: &Rank, sourc
 }
 
 /// On rank 0: finds out what earlier jobs have left of this call, where it has a journal.
-fn enter_journal(
+fn enter_journal<S: Source>(
     rank: &mut Rank,
     spec: &Spec,
+    source: &S,
     signature: Result<Signature>,
     leaves: Leaves,
 ) -> (Result<Signature>, Option<Entry>) {
@@ -146,7 +148,14 @@ fn enter_journal(
         return (signature, None);
     };
     let present = (0..rank.size()).filter(|other| !rank.lost.contains(other)).collect();
-    match rank.journals.enter(&dir, present, known, leaves) {
+    let mut known = known.clone();
+    if source.is_on_root() {
+        match fingerprint_of(source, leaves) {
+            Ok(fingerprint) => known.fingerprint = fingerprint,
+            Err(error) => return (Err(unreadable(&known.name, &rank.place, error)), None),
+        }
+    }
+    match rank.journals.enter(&dir, present, &known, leaves) {
         Ok(None) => (signature, None),
         Ok(Some(entry)) => {
             let done: u64 = entry.recovered().map(|(_, extent)| extent.len).sum();
@@ -161,6 +170,15 @@ fn enter_journal(
         }
         Err(error) => (Err(error), None),
     }
+}
+
+/// Of all items that rank 0 alone has: other ones of the same number are another input.
+fn fingerprint_of<S: Source>(source: &S, leaves: Leaves) -> std::result::Result<u64, SourceError> {
+    let mut hasher = crc32fast::Hasher::new();
+    for leaf in 0..leaves.count() {
+        hasher.update(&source.pack(leaves.items_of(Extent::new(leaf, 1)))?);
+    }
+    Ok(u64::from(hasher.finalize()))
 }
 
 /// The folder of a call's journal: its own, or the one that the user of the program has named.

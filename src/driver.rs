@@ -308,13 +308,19 @@ impl Driver<'_, '_, '_> {
             match action {
                 agent::Action::Compute { batch, parcel } => self.compute(batch, parcel),
                 agent::Action::Withdraw { batch } => self.withdraw(batch),
-                agent::Action::Cancel => self.cancelled.store(true, Ordering::Relaxed),
+                agent::Action::Cancel => {
+                    self.cancelled.store(true, Ordering::Relaxed);
+                    self.record_what_is_done();
+                }
                 agent::Action::Send(message) => self.answer(message)?,
                 agent::Action::Finish { lost } => {
                     self.rank.lost = lost.into_iter().collect();
                     return Ok(Some(Ending::Finished));
                 }
-                agent::Action::Stop(error) => return Ok(Some(Ending::Failed(error))),
+                agent::Action::Stop { error, lost } => {
+                    self.rank.lost = lost.into_iter().collect();
+                    return Ok(Some(Ending::Failed(error)));
+                }
                 agent::Action::GiveUp { silence } => return Err(self.rank.silent(0, silence)),
             }
         }
@@ -335,7 +341,7 @@ impl Driver<'_, '_, '_> {
                 scheduler::Action::Lose { worker, silence } => self.lose(worker, silence),
                 scheduler::Action::Beat => self.command_all(&ToWorker::Beat)?,
                 scheduler::Action::Stop { error } => self.command_all(&ToWorker::Stop(error))?,
-                scheduler::Action::Release => self.command_all(&ToWorker::Release)?,
+                scheduler::Action::Release { lost } => self.command_all(&ToWorker::Release { lost })?,
                 scheduler::Action::Abandon { error, busy } => self.abandon(&error, &busy),
             }
         }
@@ -445,7 +451,8 @@ impl Driver<'_, '_, '_> {
             "rankfold: {} still compute {grace} s later and cannot be interrupted, so the program ends here",
             places.join(", ")
         );
-        self.rank.transport.abort(1)
+        self.record_the_rest();
+        self.rank.transport.abort(i32::from(error.code()))
     }
 
     fn wait(&mut self) {

@@ -280,10 +280,11 @@ impl Error {
     /// ```
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        match *self.kind {
-            ErrorKind::Interrupted { .. } => ExitCode::from(TRY_AGAIN),
-            _ => ExitCode::FAILURE,
-        }
+        ExitCode::from(self.code())
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        if matches!(*self.kind, ErrorKind::Interrupted { .. }) { TRY_AGAIN } else { 1 }
     }
 
     /// Whether this rank is the one that should show the error to a person.

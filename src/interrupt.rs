@@ -2,7 +2,7 @@
 //!
 //! Only programs with a journal ask: without one, an early end keeps nothing, and a signal does what it always does.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +10,7 @@ use rustix::process::{Pid, getppid};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::error::{Error, Result};
+use crate::launch::launcher;
 use crate::slurm;
 
 /// The exit code that asks for another job (`EX_TEMPFAIL` of sysexits.h).
@@ -27,8 +28,11 @@ const SIGNALS: [(i32, &str, Duration); 3] = [
 #[derive(Debug)]
 pub(crate) struct Interrupts {
     received: Vec<(&'static str, Duration, Arc<AtomicBool>)>,
-    /// The process that launched this one.
+    /// The process that launched this one, where there is a launcher: anybody may outlive a shell.
     parent: Option<Pid>,
+    /// Calls with a journal that ranks of this process are in. While there is none, signals do what they always do.
+    calls: AtomicUsize,
+    idle: Arc<AtomicBool>,
 }
 
 /// When the time of the job ends; asked for once.
@@ -40,8 +44,10 @@ impl Interrupts {
     pub fn watch() -> &'static Self {
         static WATCHED: OnceLock<Interrupts> = OnceLock::new();
         WATCHED.get_or_init(|| {
+            let idle = Arc::new(AtomicBool::new(true));
             let received = SIGNALS.iter().map(|(signal, name, grace)| {
                 let flag = Arc::new(AtomicBool::new(false));
+                let _ = signal_hook::flag::register_conditional_default(*signal, Arc::clone(&idle));
                 // Once drains, twice ends. Where the system refuses, the signal does what it does by default.
                 if *signal == SIGINT {
                     let _ = signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&flag));
@@ -49,8 +55,21 @@ impl Interrupts {
                 let _ = signal_hook::flag::register(*signal, Arc::clone(&flag));
                 (*name, *grace, flag)
             });
-            Self { received: received.collect(), parent: getppid() }
+            let received = received.collect();
+            let parent = launcher().and_then(|_| getppid());
+            Self { received, parent, calls: AtomicUsize::new(0), idle }
         })
+    }
+
+    pub fn call_begins(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.idle.store(false, Ordering::SeqCst);
+    }
+
+    pub fn call_ends(&self) {
+        if self.calls.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.idle.store(true, Ordering::SeqCst);
+        }
     }
 
     /// The signal that asks this process to end, and how long it has for that.
@@ -60,7 +79,7 @@ impl Interrupts {
 
     /// Whether the launcher is gone, so that nobody would ever end this process.
     pub fn is_orphan(&self) -> bool {
-        getppid() != self.parent
+        self.parent.is_some() && getppid() != self.parent
     }
 }
 

@@ -170,7 +170,8 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     ///
     /// With a journal, SIGUSR1, SIGTERM and SIGINT end the call early, as does the end of a Slurm job's time or of
     /// `RANKFOLD_DEADLINE`: what runs is cut short, what is done is written, and the call returns
-    /// [`ErrorKind::Interrupted`], for which [`spmd`](crate::spmd) exits with code 75. A second SIGINT ends at once.
+    /// [`ErrorKind::Interrupted`], for which [`spmd`](crate::spmd) exits with code 75, and other programs should
+    /// ([`Error::exit_code`](crate::Error::exit_code)). A second SIGINT ends at once.
     ///
     /// # Examples
     ///

@@ -112,6 +112,12 @@ pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
+/// Where process numbers mean the same: a machine between two starts, or a container on it.
+pub(crate) fn process_space() -> String {
+    let space = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    format!("{} {}", boot_id(), space.display())
+}
+
 /// When a process began, as the kernel counts; nothing if there is no such process, or only what is left of it.
 pub(crate) fn start_of(pid: u32) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

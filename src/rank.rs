@@ -316,6 +316,8 @@ impl Rank {
     fn leave_without_the_lost(&mut self) -> Result<(), Error> {
         if self.rank() > 0 {
             self.send(0, Message::Leave)?;
+            // Whoever fails ends the job at once then: not before everybody is through.
+            self.wait_until(|rank| rank.left.contains_key(&0))?;
         } else {
             self.wait_until(|rank| {
                 (1..rank.size()).all(|other| rank.lost.contains(&other) || rank.left.contains_key(&other))
@@ -328,6 +330,9 @@ impl Rank {
                     missing.join(", ")
                 );
             }
+        }
+        if self.rank() == 0 {
+            (1..self.size()).try_for_each(|other| self.send(other, Message::Leave))?;
         }
         self.transport.close_without(&self.lost).map_err(|failure| self.failed(failure))
     }

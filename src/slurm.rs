@@ -14,11 +14,16 @@ pub(crate) fn time_left() -> Option<Duration> {
         let end = UNIX_EPOCH + Duration::from_secs(end);
         return Some(end.duration_since(SystemTime::now()).unwrap_or_default());
     }
-    let answer = ask(Command::new("squeue").args(["--noheader", "--jobs", &job, "--format", "%L"]));
-    if answer.is_none() {
-        tracing::warn!("squeue does not tell when this job ends; set RANKFOLD_DEADLINE to end in time");
+    // The number of a task of an array may stand for all of them.
+    let array = std::env::var("SLURM_ARRAY_JOB_ID").ok().zip(std::env::var("SLURM_ARRAY_TASK_ID").ok());
+    let job = array.map_or(job, |(job, task)| format!("{job}_{task}"));
+    let answer = ask(Command::new("squeue").args(["--noheader", "--jobs", &job, "--format", "%L"])).unwrap_or_default();
+    let lines = || answer.lines().map(str::trim);
+    if lines().all(|line| parse(line).is_none() && line != "UNLIMITED") {
+        eprintln!("rankfold: warning: squeue does not tell when this job ends; set RANKFOLD_DEADLINE to end in time");
     }
-    parse(answer?.trim())
+    // A heterogeneous job has a line for each of its parts.
+    lines().filter_map(parse).min()
 }
 
 /// What a command prints, if it ends well and in time.

@@ -57,7 +57,7 @@ pub(crate) enum ToWorker {
     /// The call has failed: stop computing and answer `Stopped`.
     Stop(Error),
     /// Nobody computes any more: return the error. Not before, so that rank 0 is the first to tell it.
-    Release,
+    Release { lost: Vec<usize> },
     /// The call has a journal: load what earlier jobs have left, answer `Resumed`, and record from now on.
     Resume(Notes),
     /// Rank 0 lives.
@@ -117,6 +117,8 @@ pub(crate) struct Signature {
     pub fingerprint: u64,
     pub leaf: Option<u64>,
     pub result: String,
+    /// The types of the mapper and the combiner, which say where they are defined.
+    pub functions: String,
     pub retries: u32,
     /// Whether every rank gets the result.
     pub to_all: bool,
@@ -135,6 +137,7 @@ impl Signature {
             .or_else(|| differ("name of the call", format!("{:?}", self.name), format!("{:?}", other.name)))
             .or_else(|| differ("kind of input", self.source.clone(), other.source.clone()))
             .or_else(|| differ("type of the result", self.result.clone(), other.result.clone()))
+            .or_else(|| differ("functions", self.functions.clone(), other.functions.clone()))
             .or_else(|| {
                 let len = |signature: &Self| signature.len.map_or(String::new(), |len| format!("length {len}"));
                 if self.len.is_none() || other.len.is_none() {

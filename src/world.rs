@@ -365,20 +365,24 @@ impl Drop for World {
             return;
         }
         let Inner { rank, followers, failed, .. } = self.inner.get_mut();
-        rank.journals.close(!*failed && !std::thread::panicking() && rank.broken.is_none());
         if std::thread::panicking() {
+            rank.journals.close(false);
             rank.transport.abandon();
             return;
         }
         if rank.broken.is_some() {
+            rank.journals.close(false);
             rank.give_up_if_broken();
             return;
+        }
+        // Others may be writing still: the next job must not begin before they are through.
+        let left = if followers.is_empty() { rank.leave() } else { Ok(()) };
+        rank.journals.close(!*failed && left.is_ok());
+        if left.is_err() {
+            rank.give_up_if_broken();
         }
         if !followers.is_empty() {
             return;
-        }
-        if rank.leave().is_err() {
-            rank.give_up_if_broken();
         }
         if *failed {
             // A rank that left early with an error of its own tells that first, then rank 0 tells the call's.

@@ -31,10 +31,10 @@ fn undisturbed(millis: &str) -> String {
 fn interrupted(folder: &Folder, ranks: &str, signal: Signal) -> Ended {
     let mut program = command(folder, ranks);
     program.args(["journaled", "6000"]);
-    let (before, mut sent) = (folder.files("-r0"), false);
+    let (before, mut sent) = (folder.snapshots(), false);
     let ended = run_disturbed(program, support::HANGS, |process| {
         // A snapshot of this job: its signals are watched for, and it has something to lose.
-        if !sent && folder.files("-r0").iter().any(|file| !before.contains(file)) {
+        if !sent && folder.snapshots().iter().any(|file| !before.contains(file)) {
             sent = true;
             rustix::process::kill_process(process, signal).expect("it runs");
         }
@@ -110,7 +110,7 @@ fn a_folder_that_is_no_journal_is_left_alone() {
 fn damage_is_refused_with_file_and_place_and_a_torn_end_is_computed_again() {
     let folder = Folder::new("damaged");
     interrupted(&folder, "3", Signal::USR1);
-    let snapshot = folder.files("-r0").pop().expect("a snapshot");
+    let snapshot = folder.snapshots().pop().expect("a snapshot");
     let (name, whole) = (snapshot.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&snapshot).unwrap());
     let mut bytes = whole.clone();
     bytes[70] ^= 1;

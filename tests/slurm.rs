@@ -98,7 +98,7 @@ impl Cluster {
 
     /// Until the ranks have something on the disk, beside what they had before.
     fn await_snapshot(&self, before: &[PathBuf]) {
-        self.await_that("a snapshot", |it| it.folder.files("-r0").iter().any(|file| !before.contains(file)));
+        self.await_that("a snapshot", |it| it.folder.snapshots().iter().any(|file| !before.contains(file)));
     }
 
     /// The process of a rank.
@@ -221,7 +221,7 @@ fn a_signal_from_scancel_or_to_the_shell_ends_the_job_early_and_it_goes_on() {
     let mut before = Vec::new();
     for command in ["scancel --signal=TERM", "scancel --batch --signal=USR1"] {
         cluster.await_snapshot(&before);
-        before = cluster.folder.files("-r0");
+        before = cluster.folder.snapshots();
         cluster.ask(&format!("{command} {id}"));
         let restarts = cluster.field(&id, "Restarts");
         cluster.await_that("the restart", |it| it.field(&id, "Restarts") > restarts);

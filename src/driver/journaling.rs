@@ -27,12 +27,19 @@ pub(super) struct Journaling {
     took: Duration,
 }
 
+impl Drop for Journaling {
+    fn drop(&mut self) {
+        self.interrupts.call_ends();
+    }
+}
+
 impl Driver<'_, '_, '_> {
     /// Rank 0 has said what there is: starts to load it.
     pub(super) fn resume(&mut self, notes: Notes) {
         let rank = &self.rank;
         let recorder = Recorder::start(self.threads, self.work, notes, self.plan.call, &rank.place, rank.size());
         let (interrupts, now) = (Interrupts::watch(), Instant::now());
+        interrupts.call_begins();
         self.journaling = Some(Journaling { recorder, interrupts, next_look: now, told: false, took: Duration::ZERO });
     }
 
@@ -66,6 +73,13 @@ impl Driver<'_, '_, '_> {
         let error = ErrorKind::Interrupted { call: self.plan.call.to_owned(), reason }.into();
         let by = self.time_of(Instant::now()).after(grace);
         self.schedule(scheduler::Event::Drain { error, by });
+    }
+
+    /// The call is over for this rank: a last snapshot, while others are still waited for.
+    pub(super) fn record_what_is_done(&mut self) {
+        if let Some(journaling) = &mut self.journaling {
+            journaling.recorder.last(self.driven.batches);
+        }
     }
 
     /// The last snapshot of a call that ends without its result. Whatever fails now was told before.

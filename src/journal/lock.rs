@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::storage::{Storage, UNFINISHED};
-use crate::launch::{boot_id, host_name, start_of};
+use crate::launch::{host_name, process_space, start_of};
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +77,7 @@ impl Holder {
         let pid = std::process::id();
         Self {
             host: host_name(),
-            boot: boot_id(),
+            boot: process_space(),
             pid,
             started: start_of(pid).unwrap_or_default(),
             job: std::env::var("SLURM_JOB_ID").unwrap_or_default(),

@@ -180,7 +180,7 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => new_run(storage.as_ref(), &names)?,
             Err(error) => return Err(cannot("read", &error)),
         };
-        for name in names.iter().filter(|name| name.ends_with(UNFINISHED) && !name.starts_with("lock.")) {
+        for name in names.iter().filter(|name| is_unfinished(name)) {
             let _ = storage.remove(name);
         }
         let job = 1 + names.iter().filter_map(|name| job_of(name)).max().unwrap_or(0);
@@ -354,8 +354,7 @@ fn known_run(bytes: &[u8]) -> Result<u64, Trouble> {
 }
 
 fn new_run(storage: &dyn Storage, names: &[String]) -> Result<u64, Trouble> {
-    let foreign =
-        |name: &&String| !name.starts_with("lock") && !name.ends_with(UNFINISHED) && !name.starts_with("jobs/");
+    let foreign = |name: &&String| !name.starts_with("lock") && !is_unfinished(name) && !name.starts_with("jobs/");
     if let Some(name) = names.iter().find(foreign) {
         return Err(Trouble {
             problem: format!("it is not empty, and no journal: it holds {name}, and no file `{RUN}`"),
@@ -402,6 +401,12 @@ fn damaged(name: &str, refusal: &format::Refusal) -> Trouble {
         _ => "move that file away: what it holds is computed again; and see whether the disk is sound",
     };
     Trouble { problem: format!("{name}: {refusal}"), remedy: remedy.into() }
+}
+
+/// A file of ours whose writing was cut off.
+fn is_unfinished(name: &str) -> bool {
+    let ours = ["calls/", "jobs/", RUN, SEALED].iter().any(|start| name.starts_with(start));
+    ours && name.ends_with(UNFINISHED)
 }
 
 fn folder_of_call(call: u64) -> String {

@@ -11,6 +11,7 @@ use super::format::{self, Owner};
 use super::storage::{Files, Storage, write};
 use super::{RESULT, folder_of_call};
 use crate::error::{Error, ErrorKind, Place};
+use crate::worker::caught::catch;
 use crate::worker::compute::Work;
 
 /// Writing takes at most this part of the time.
@@ -151,10 +152,15 @@ impl<'w> Desk<'w> {
     /// Until the other end is dropped.
     fn serve(&mut self, ordered: &Receiver<Order>, tell: &Sender<News>) {
         while let Ok(order) = ordered.recv() {
-            let news = match order {
+            let news = catch(|| match order {
                 Order::Load => self.load().map_or_else(News::Broken, |()| News::Loaded),
                 Order::Snapshot => self.snapshot(),
-            };
+            });
+            // The user's Serialize and Deserialize are the user's.
+            let news = news.unwrap_or_else(|caught| {
+                let problem = format!("a partial panicked on its way to or from bytes: {}", caught.message);
+                News::Broken(self.trouble(problem, "mend the Serialize and Deserialize of the result's type"))
+            });
             // Nobody listens any more when the call has ended in a failure of the transport.
             let _ = tell.send(news);
         }
@@ -170,13 +176,16 @@ impl<'w> Desk<'w> {
                 let problem = format!("{name} on {}: {refusal}", self.place);
                 self.trouble(problem, "move that file away: what it holds is computed again")
             })?;
-            for (extent, place) in decoded.segments.iter().filter(|(extent, _)| extents.contains(extent)) {
-                self.work.restore(*extent, &bytes[place.clone()])?;
-            }
-            let restored = extents.iter().all(|extent| decoded.segments.iter().any(|(found, _)| found == extent));
+            let Notes { run, call, leaves, .. } = self.notes;
+            let is_ours = decoded.owner == Owner { run, call, leaves };
+            let restored =
+                is_ours && extents.iter().all(|extent| decoded.segments.iter().any(|(found, _)| found == extent));
             if !restored {
                 let problem = format!("{name} is not the same file on {} as on rank 0", self.place);
                 return Err(self.trouble(problem, "give a folder on a file system that all ranks share"));
+            }
+            for (extent, place) in decoded.segments.iter().filter(|(extent, _)| extents.contains(extent)) {
+                self.work.restore(*extent, &bytes[place.clone()])?;
             }
             if !name.ends_with(RESULT) {
                 self.obsolete.push(name);

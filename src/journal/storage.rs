@@ -26,8 +26,8 @@ pub(crate) trait Storage: Send + Sync {
     /// Replaces the content of a file, durable or not.
     fn put(&self, name: &str, content: &[u8]) -> io::Result<()>;
 
-    /// The content of a file is durable when this returns.
-    fn sync(&self, name: &str) -> io::Result<()>;
+    /// Replaces the content of a file, which is durable when this returns.
+    fn put_durably(&self, name: &str, content: &[u8]) -> io::Result<()>;
 
     /// What files there are in a folder is durable when this returns.
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
@@ -44,8 +44,7 @@ pub(crate) const UNFINISHED: &str = ".new";
 pub(crate) fn write(storage: &dyn Storage, name: &str, content: &[u8]) -> io::Result<()> {
     let unfinished = format!("{name}{UNFINISHED}");
     let written = storage
-        .put(&unfinished, content)
-        .and_then(|()| storage.sync(&unfinished))
+        .put_durably(&unfinished, content)
         .and_then(|()| storage.rename(&unfinished, name))
         .and_then(|()| storage.sync_folder(folder_of(name)));
     if written.is_err() {
@@ -118,8 +117,11 @@ impl Storage for Files {
         self.open(name, OpenOptions::new().write(true).create(true).truncate(true))?.write_all(content)
     }
 
-    fn sync(&self, name: &str) -> io::Result<()> {
-        self.open(name, OpenOptions::new().read(true))?.sync_all()
+    fn put_durably(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut file = self.open(name, OpenOptions::new().write(true).create(true).truncate(true))?;
+        file.write_all(content)?;
+        // By the handle that wrote: some file systems tell it alone that there was no room.
+        file.sync_all()
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {

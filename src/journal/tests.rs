@@ -69,6 +69,7 @@ fn signature() -> Signature {
         fingerprint: 0,
         leaf: None,
         result: "String".into(),
+        functions: "join".into(),
         retries: 0,
         to_all: true,
         has_identity: false,

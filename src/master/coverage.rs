@@ -24,6 +24,11 @@ impl Coverage {
         self.around(extent).is_some()
     }
 
+    /// Whether some of these leaves are in the set.
+    pub fn meets(&self, extent: Extent) -> bool {
+        self.contains(extent) || self.runs.range(extent.start..extent.end()).next().is_some()
+    }
+
     /// Adds a run; gives the parts of it that were not in the set.
     pub fn insert(&mut self, extent: Extent) -> Vec<Extent> {
         let fresh = self.gaps(extent);

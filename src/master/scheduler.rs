@@ -352,13 +352,16 @@ impl Scheduler {
         let all_done = self.done() + missing >= self.config.leaves;
         if all_done && self.missing == 0 && self.silent == 0 {
             self.phase = Phase::Finished;
-            let lost = (0..self.workers.len()).filter(|worker| self.workers[*worker].standing == Standing::Lost);
-            self.actions.push_back(Action::Finish { lost: lost.collect() });
+            self.actions.push_back(Action::Finish { lost: self.lost() });
         } else if self.drain.is_some() {
             self.end_when_drained(now);
         } else if !all_done && self.regions.left() == 0 && self.idle > self.recalls {
             self.shorten_the_tail(now);
         }
+    }
+
+    fn lost(&self) -> Vec<usize> {
+        (0..self.workers.len()).filter(|worker| self.workers[*worker].standing == Standing::Lost).collect()
     }
 
     fn hand_out(&mut self, now: Time, worker: usize) {
@@ -412,7 +415,7 @@ impl Scheduler {
         let Phase::Stopping { error, deadline } = &self.phase else { return };
         let busy: Vec<usize> = (0..self.workers.len()).filter(|worker| self.workers[*worker].is_waited_for()).collect();
         if busy.is_empty() {
-            self.actions.push_back(Action::Release);
+            self.actions.push_back(Action::Release { lost: self.lost() });
             self.phase = Phase::Stopped;
         } else if now >= *deadline {
             self.actions.push_back(Action::Abandon { error: error.clone(), busy });

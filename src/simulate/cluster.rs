@@ -305,7 +305,9 @@ impl<'c> Cluster<'c> {
                 scheduler::Action::Stop { error } => {
                     workers.for_each(|to| self.send_to_worker(to, ToWorker::Stop(error.clone())));
                 }
-                scheduler::Action::Release => workers.for_each(|to| self.send_to_worker(to, ToWorker::Release)),
+                scheduler::Action::Release { lost } => {
+                    workers.for_each(|to| self.send_to_worker(to, ToWorker::Release { lost: lost.clone() }));
+                }
                 scheduler::Action::Abandon { .. } => self.ended = Some(Ended::Abandoned),
             }
         }
@@ -354,7 +356,7 @@ impl<'c> Cluster<'c> {
                 agent::Action::Cancel => self.cancel(rank),
                 agent::Action::Send(message) => self.send_to_master(rank, Some(message)),
                 agent::Action::Finish { .. } => self.leave(rank, false),
-                agent::Action::Stop(_) => self.leave(rank, true),
+                agent::Action::Stop { .. } => self.leave(rank, true),
                 agent::Action::GiveUp { .. } => self.ended = Some(Ended::GaveUp),
             }
         }

@@ -81,7 +81,10 @@ pub(crate) enum Action {
         lost: Vec<usize>,
     },
     /// Nothing runs on any rank: return the error.
-    Stop(Error),
+    Stop {
+        error: Error,
+        lost: Vec<usize>,
+    },
     /// The master was silent for too long: nothing will come of this call.
     GiveUp {
         silence: Duration,
@@ -183,7 +186,9 @@ impl Agent {
                 self.actions.extend(self.held.iter().map(|batch| Action::Withdraw { batch: *batch }));
                 self.stop_when_idle();
             }
-            ToWorker::Release => self.actions.extend(self.failure.take().map(Action::Stop)),
+            ToWorker::Release { lost } => {
+                self.actions.extend(self.failure.take().map(|error| Action::Stop { error, lost }));
+            }
         }
     }
 

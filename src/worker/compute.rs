@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,8 @@ use crate::source::{Source, SourceError};
 
 /// A run of leaves that takes less, in nanoseconds, is not worth being split between threads.
 const PIECE_NANOS: f64 = 20_000.0;
+/// Between two looks for whether two partials have been combined.
+const A_MOMENT: Duration = Duration::from_millis(1);
 /// A run that could be folded in one go is folded in so many, so that it can be cut short.
 const CUTS: u64 = 16;
 
@@ -108,9 +110,18 @@ pub(crate) struct Computation<'c, S: Source, K: Kernel<S>> {
     pub kernel: &'c K,
     leaves: OnceLock<Leaves>,
     threads: usize,
-    segments: Mutex<Segments<Option<K::Partial>>>,
+    table: Mutex<Table<K::Partial>>,
     /// Nanoseconds of one leaf in the last batch, as bits of an `f64`: how finely a batch is split.
     leaf_nanos: AtomicU64,
+}
+
+/// What was computed here so far.
+struct Table<T> {
+    segments: Segments<Option<T>>,
+    /// What two partials that are being combined will be the value of: they are in no segment meanwhile.
+    merging: Vec<Extent>,
+    /// A combiner has panicked, and its operands are gone.
+    is_incomplete: bool,
 }
 
 /// A batch under way.
@@ -148,6 +159,28 @@ enum Outcome<T> {
     Whole(Option<T>),
     /// Parts of it were left out; the others are kept already.
     Cut,
+}
+
+impl<T> Table<T> {
+    fn new(leaves: u64) -> Self {
+        Self { segments: Segments::new(leaves), merging: Vec::new(), is_incomplete: false }
+    }
+
+    fn insert(&mut self, extent: Extent, value: Option<T>) -> Inserted<Option<T>> {
+        let inserted = self.segments.insert(extent, value);
+        if let Inserted::Merge { parent, .. } = &inserted {
+            self.merging.push(*parent);
+        }
+        inserted
+    }
+
+    /// All leaves whose values are here, or are being combined.
+    fn coverage(&self) -> Coverage {
+        let mut coverage = Coverage::default();
+        let extents = self.segments.iter().map(|(extent, _)| extent).chain(&self.merging);
+        extents.for_each(|extent| drop(coverage.insert(*extent)));
+        coverage
+    }
 }
 
 impl<P> Running<'_, P> {
@@ -195,14 +228,14 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
         source: &'c S,
         kernel: &'c K,
     ) -> Self {
-        let segments = Mutex::new(Segments::new(leaves.map_or(0, Leaves::count)));
+        let table = Mutex::new(Table::new(leaves.map_or(0, Leaves::count)));
         let (leaves, leaf_nanos) = (leaves.map_or_else(OnceLock::new, OnceLock::from), AtomicU64::new(0));
-        Self { call, place, source, kernel, leaves, threads, segments, leaf_nanos }
+        Self { call, place, source, kernel, leaves, threads, table, leaf_nanos }
     }
 
     /// The partials of all that was computed here; none are left behind.
     pub fn take_segments(&self) -> Segments<Option<K::Partial>> {
-        std::mem::replace(&mut *self.lock(), Segments::new(self.leaves()))
+        std::mem::replace(&mut self.lock().segments, Segments::new(self.leaves()))
     }
 
     /// The number of leaves; 0 as long as this rank does not know.
@@ -332,16 +365,19 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
         value: Option<K::Partial>,
         combine: impl Fn(Option<K::Partial>, Option<K::Partial>, Range<u64>) -> Result<Option<K::Partial>, Error>,
     ) -> Result<(), Error> {
-        let mut next = (extent, value);
-        loop {
-            let inserted = self.lock().insert(next.0, next.1);
-            let Inserted::Merge { parent, left, right } = inserted else { return Ok(()) };
-            next = (parent, combine(left, right, self.items_of(parent))?);
+        let mut inserted = self.lock().insert(extent, value);
+        while let Inserted::Merge { parent, left, right } = inserted {
+            let value = combine(left, right, self.items_of(parent));
+            let mut table = self.lock();
+            table.merging.retain(|extent| *extent != parent);
+            table.is_incomplete |= value.is_err();
+            inserted = table.insert(parent, value?);
         }
+        Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Segments<Option<K::Partial>>> {
-        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table<K::Partial>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn grain(&self, batch: Extent) -> u64 {
@@ -389,7 +425,7 @@ where
 
     fn begin(&self, leaves: Leaves) {
         if self.leaves.set(leaves).is_ok() {
-            *self.lock() = Segments::new(leaves.count());
+            *self.lock() = Table::new(leaves.count());
         }
     }
 
@@ -399,11 +435,27 @@ where
     }
 
     fn snapshot(&self) -> Result<Vec<(Extent, Vec<u8>)>, Error> {
+        // All that is here now; what comes meanwhile may be missing from this snapshot, but nothing that was in the last.
+        let wanted = self.lock().coverage();
         let (mut seen, mut snapshot) = (Coverage::default(), Vec::new());
-        loop {
+        while !wanted.runs().all(|run| seen.contains(run)) {
+            let is_wanted = |extent: Extent| !seen.contains(extent) && wanted.meets(extent);
             // Taken out while it is encoded, so that nobody who brings another one waits for that.
-            let taken = self.lock().take_first(|extent| !seen.contains(extent));
-            let Some((extent, value)) = taken else { break };
+            let (taken, is_incomplete) = {
+                let mut table = self.lock();
+                (table.segments.take_first(is_wanted), table.is_incomplete)
+            };
+            let Some((extent, value)) = taken else {
+                if is_incomplete {
+                    let message = "a combiner has panicked, so there is nothing to write".into();
+                    return Err(
+                        ErrorKind::Internal { call: self.call.into(), place: self.place.clone(), message }.into()
+                    );
+                }
+                // The rest is being combined.
+                std::thread::sleep(A_MOMENT);
+                continue;
+            };
             let bytes = Encoding { call: self.call, place: self.place }.encode(&value);
             self.merge(extent, value, |left, right, items| self.combine(left, right, items))?;
             seen.insert(extent);

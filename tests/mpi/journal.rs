@@ -103,9 +103,9 @@ fn a_signal_through_the_launcher_ends_the_run_early_and_the_next_job_goes_on() {
     let (folder, expected) = (Folder::new("usr1"), undisturbed("9000"));
     let mut interrupted = 0;
     for ranks in [3, 2, 4, 8, 4] {
-        let before = folder.files("-r0");
+        let before = folder.snapshots();
         let (ended, _) = disturbed(&mpirun, &folder, ranks, "9000", |launcher| {
-            let is_recorded = folder.files("-r0").iter().any(|file| !before.contains(file));
+            let is_recorded = folder.snapshots().iter().any(|file| !before.contains(file));
             is_recorded && interrupted < 3 && kill_process(launcher, Signal::USR1).is_ok()
         });
         if ended.code == Some(0) {

@@ -17,6 +17,12 @@ impl Folder {
         self.0.to_str().expect("a path of ours")
     }
 
+    /// The snapshots of a journal in it that are whole.
+    pub fn snapshots(&self) -> Vec<PathBuf> {
+        let is_whole = |file: &PathBuf| file.extension().is_none();
+        self.files("-r0").into_iter().filter(is_whole).collect()
+    }
+
     /// The files below it whose names have this part, in order.
     pub fn files(&self, part: &str) -> Vec<PathBuf> {
         let (mut found, mut folders) = (Vec::new(), vec![self.0.clone()]);

@@ -151,7 +151,8 @@ impl Storage for Memory {
         })
     }
 
-    fn sync(&self, name: &str) -> io::Result<()> {
+    fn put_durably(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.put(name, content)?;
         self.step(|disk| {
             let found = disk.find(name)?;
             let content = &mut disk.contents[found];

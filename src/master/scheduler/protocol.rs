@@ -79,8 +79,10 @@ pub(crate) enum Action {
     Stop {
         error: Error,
     },
-    /// Nobody computes any more: every rank returns the error.
-    Release,
+    /// Nobody computes any more: every rank returns the error. As with `Finish`, some ranks may be lost.
+    Release {
+        lost: Vec<usize>,
+    },
     /// Some worker cannot be interrupted: end the program with the error.
     Abandon {
         error: Error,

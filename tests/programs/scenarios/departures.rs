@@ -1,5 +1,6 @@
 //! A rank leaves the program while the others are in a call.
 
+use rustix::process::{Signal, getpid, kill_process};
 use std::time::Duration;
 
 use rankfold::World;
@@ -19,7 +20,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
             std::panic::resume_unwind(ended.unwrap_err())
         },
         "is-killed" => |_| {
-            let _ = std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
+            let _ = kill_process(getpid(), Signal::KILL);
             std::thread::sleep(Duration::from_secs(60));
             Ok(())
         },

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rankfold::World;
+use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Outcome, add};
@@ -113,5 +114,5 @@ fn stop(wake: Option<u64>) {
         shell.args(["-c", &alarm]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         assert!(shell.status().is_ok_and(|status| status.success()), "there is a shell");
     }
-    let _ = Command::new("kill").args(["-STOP", &this.to_string()]).status();
+    let _ = kill_process(getpid(), Signal::STOP);
 }
