@@ -218,6 +218,11 @@ impl Journal {
             remedy: "see whether the file system is sound".into(),
         };
         let name = format!("{folder}/{CALL}");
+        if let Err(error) = self.storage.read(RUN) {
+            let (call, dir) = (&signature.name, dir.display());
+            eprintln!("rankfold: warning: {call} goes on without a journal: {dir}/{RUN}: {error}");
+            return Ok(None);
+        }
         match self.storage.read(&name) {
             Ok(bytes) => self.compare(&name, &bytes, signature)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -1,7 +1,6 @@
 //! A batch on rayon: leaves folded left to right, combined by the fixed tree, merged with what this rank has already.
 
 use std::cell::Cell;
-use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::caught::{Caught, catch};
+use super::table::{self, Table};
 use crate::error::{Error, ErrorKind, Place, Role};
 use crate::extent::{Extent, Leaves, floor_power_of_two};
 use crate::master::coverage::Coverage;
@@ -115,15 +115,6 @@ pub(crate) struct Computation<'c, S: Source, K: Kernel<S>> {
     leaf_nanos: AtomicU64,
 }
 
-/// What was computed here so far.
-struct Table<T> {
-    segments: Segments<Option<T>>,
-    /// What two partials that are being combined will be the value of: they are in no segment meanwhile.
-    merging: Vec<Extent>,
-    /// A combiner has panicked, and its operands are gone.
-    is_incomplete: bool,
-}
-
 /// A batch under way.
 struct Running<'b, P> {
     parcel: &'b P,
@@ -159,28 +150,6 @@ enum Outcome<T> {
     Whole(Option<T>),
     /// Parts of it were left out; the others are kept already.
     Cut,
-}
-
-impl<T> Table<T> {
-    fn new(leaves: u64) -> Self {
-        Self { segments: Segments::new(leaves), merging: Vec::new(), is_incomplete: false }
-    }
-
-    fn insert(&mut self, extent: Extent, value: Option<T>) -> Inserted<Option<T>> {
-        let inserted = self.segments.insert(extent, value);
-        if let Inserted::Merge { parent, .. } = &inserted {
-            self.merging.push(*parent);
-        }
-        inserted
-    }
-
-    /// All leaves whose values are here, or are being combined.
-    fn coverage(&self) -> Coverage {
-        let mut coverage = Coverage::default();
-        let extents = self.segments.iter().map(|(extent, _)| extent).chain(&self.merging);
-        extents.for_each(|extent| drop(coverage.insert(*extent)));
-        coverage
-    }
 }
 
 impl<P> Running<'_, P> {
@@ -461,14 +430,7 @@ where
             seen.insert(extent);
             snapshot.push((extent, bytes?));
         }
-        // What met its buddy meanwhile was seen once more, as a part of their parent.
-        snapshot.sort_unstable_by_key(|(extent, _)| (extent.start, Reverse(extent.len)));
-        let mut end = 0;
-        snapshot.retain(|(extent, _)| {
-            let is_new = extent.start >= end;
-            end = end.max(extent.end());
-            is_new
-        });
+        table::drop_nested(&mut snapshot);
         Ok(snapshot)
     }
 
@@ -544,6 +506,48 @@ mod tests {
                 assert_eq!(sum(10_007, 4, threads, longest), reference, "{threads} threads, batches of {longest}");
             }
         }
+    }
+
+    /// Takes its time to combine.
+    struct Slow;
+
+    impl Kernel<Range<u64>> for Slow {
+        type Partial = f64;
+        const RUNS: Runs = Runs::Leaf;
+
+        fn fold(&self, items: Range<u64>, at: &At<'_>) -> Option<f64> {
+            Sum.fold(items, at)
+        }
+
+        fn combine(&self, left: f64, right: f64) -> f64 {
+            std::thread::sleep(Duration::from_millis(3));
+            left + right
+        }
+    }
+
+    #[test]
+    fn a_snapshot_holds_all_that_the_last_one_held_also_while_partials_are_combined() {
+        let (place, source, leaves) = (Place { rank: 0, host: "here".into() }, 0..64u64, Leaves::new(64, 1));
+        let computation = Computation::new("sum", &place, Some(leaves), 1, &source, &Slow);
+        let mut before = Coverage::default();
+        std::thread::scope(|scope| {
+            let computing = scope.spawn(|| {
+                for leaf in 0..64 {
+                    let (cancelled, cut) = (AtomicBool::new(false), AtomicBool::new(false));
+                    let signals = Signals { cancelled: &cancelled, cut: &cut };
+                    computation.compute(Extent::new(leaf, 1), &[], signals).unwrap();
+                }
+            });
+            while !computing.is_finished() {
+                let mut now = Coverage::default();
+                computation.snapshot().unwrap().iter().for_each(|(extent, _)| drop(now.insert(*extent)));
+                let lost: Vec<Extent> = before.runs().filter(|run| !now.contains(*run)).collect();
+                assert!(lost.is_empty(), "{lost:?} was in the last snapshot");
+                before = now;
+            }
+        });
+        let all = computation.snapshot().unwrap();
+        assert_eq!(all.iter().map(|(extent, _)| *extent).collect::<Vec<_>>(), [Extent::new(0, 64)]);
     }
 
     /// Cuts its own batch when it comes to a certain item.

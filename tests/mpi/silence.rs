@@ -35,6 +35,13 @@ fn what_fails_after_a_worker_was_given_up_still_fails_the_program() {
 }
 
 #[test]
+fn a_call_that_fails_after_a_worker_was_given_up_ends_without_it() {
+    let Some(mpirun) = launcher() else { return };
+    let ended = run(&mpirun, &["test-spmd", "stops-before-a-panic", "2"]);
+    ended.says(&["rank 2 @ has not answered for ", "too late"]).times(1, "too late");
+}
+
+#[test]
 fn a_worker_that_wakes_up_after_it_was_given_up_takes_part_again() {
     let Some(mpirun) = launcher() else { return };
     let ended = run(&mpirun, &["test-spmd", "stops", "1", "6"]);

@@ -17,6 +17,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
     match scenario {
         "stops" => Some(stops(world, is_victim, number(1))),
         "stops-before-a-failure" => Some(stops(world, is_victim, None).and_then(|()| fails(world, number(1)))),
+        "stops-before-a-panic" => Some(stops_before_a_panic(world, is_victim)),
         "enters-late" => Some(enters_late(world, is_victim)),
         "dawdles" => Some(dawdles(world, is_victim)),
         "stops-in-reduction" => Some(stops_in_reduction(world, is_victim)),
@@ -50,6 +51,21 @@ fn fails(world: &World, culprit: Option<u64>) -> Outcome {
     if culprit.is_none() {
         world.over(0..0u64).named("nothing").map_reduce(|item| item, add)?;
     }
+    Ok(())
+}
+
+/// The victim stops, is given up, and what it had done is done again, where a mapper panics.
+fn stops_before_a_panic(world: &World, is_victim: bool) -> Outcome {
+    let (stopped, begun) = (AtomicBool::new(!is_victim), Instant::now());
+    let mapper = |item| {
+        std::thread::sleep(Duration::from_millis(1));
+        if begun.elapsed() > Duration::from_millis(200) && !stopped.swap(true, Ordering::Relaxed) {
+            stop(None);
+        }
+        assert!(begun.elapsed() < Duration::from_millis(3100), "too late");
+        item
+    };
+    world.over(0..4000u64).named("energy").map_reduce(mapper, add)?;
     Ok(())
 }
 
