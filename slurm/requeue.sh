@@ -39,7 +39,7 @@ run_and_requeue() {
         echo "$(job_name): code 0, but the run is not through" >&2
         code=75
     fi
-    if [ "$(state)" != RUNNING ]; then
+    if is_cancelled; then
         echo "$(job_name): cancelled; $dir keeps what is done" >&2
         exit "$code"
     elif ! is_worth_another_job "$code"; then
@@ -60,8 +60,13 @@ run_and_requeue() {
 # A task of an array has a number of its own; the plain one may stand for all tasks.
 job_id() { echo "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}" | grep . || echo "$SLURM_JOB_ID"; }
 
-# A job that was cancelled is on its way out, and must not come back.
-state() { squeue --noheader --jobs="$(job_id)" --format=%T 2>/dev/null | head -n 1; }
+# A job that was cancelled is on its way out, and must not come back. A controller that does not answer says nothing.
+is_cancelled() {
+    case $(squeue --noheader --jobs="$(job_id)" --format=%T 2>/dev/null | head -n 1) in
+        CANCELLED | COMPLETING) return 0 ;;
+        *) return 1 ;;
+    esac
+}
 
 job_name() { echo "job ${SLURM_JOB_ID:-?} (restart ${SLURM_RESTART_COUNT:-0})"; }
 

@@ -108,11 +108,8 @@ impl Cluster {
         fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|pid| {
             let is_program = fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("test-spmd"));
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let mut variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-            let found: Vec<bool> =
-                variables.by_ref().map(|text| numbers.iter().any(|number| *number == text)).collect();
-            let marked = environment.split(|byte| *byte == 0).any(|text| text == mark.as_bytes());
-            is_program && marked && found.contains(&true)
+            let has = |wanted: &String| environment.split(|byte| *byte == 0).any(|text| text == wanted.as_bytes());
+            is_program && has(&mark) && numbers.iter().any(has)
         })
     }
 

@@ -212,37 +212,37 @@ impl Journal {
     ) -> Result<Option<Entry>, Trouble> {
         self.calls += 1;
         let (call, folder) = (self.calls, folder_of_call(self.calls));
-        let owner = Owner { run: self.run, call, leaves: leaves.count() };
-        let cannot = |error: io::Error| Trouble {
-            problem: format!("{folder} cannot be used: {error}"),
-            remedy: "see whether the file system is sound".into(),
-        };
         let name = format!("{folder}/{CALL}");
-        if let Err(error) = self.storage.read(RUN) {
-            let (call, dir) = (&signature.name, dir.display());
-            eprintln!("rankfold: warning: {call} goes on without a journal: {dir}/{RUN}: {error}");
-            return Ok(None);
-        }
         match self.storage.read(&name) {
             Ok(bytes) => self.compare(&name, &bytes, signature)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let description = pack(self.run, call, &(signature, leaves));
-                let begun = self.storage.make_folder(&folder);
+                // Without the file of the run, the folder was removed: it is not begun anew in the middle.
+                let begun = self.storage.read(RUN).and_then(|_| self.storage.make_folder(&folder));
                 if let Err(error) = begun.and_then(|()| write(self.storage.as_ref(), &name, &description)) {
                     let (call, dir) = (&signature.name, dir.display());
                     eprintln!("rankfold: warning: {call} goes on without a journal: {dir}/{name}: {error}");
                     return Ok(None);
                 }
             }
-            Err(error) => return Err(cannot(error)),
+            Err(error) => return Err(unusable(&folder, &error)),
         }
+        let files = self.read_all(dir, &folder, Owner { run: self.run, call, leaves: leaves.count() })?;
+        let found = recovery::choose(&files);
+        let is_complete = found.iter().any(|file| file.name.ends_with(RESULT));
+        let notes =
+            Notes { dir: dir.to_owned(), run: self.run, job: self.job, call, leaves: leaves.count(), load: Vec::new() };
+        Ok(Some(Entry { notes, found, present, is_complete }))
+    }
+
+    /// Which segments the files of a call hold.
+    fn read_all(&self, dir: &Path, folder: &str, owner: Owner) -> Result<Vec<Found>, Trouble> {
         let mut files = Vec::new();
-        for name in self.storage.list(&folder).map_err(cannot)? {
-            let base = name.rsplit('/').next().unwrap_or_default();
-            if base == CALL || base.ends_with(UNFINISHED) {
+        for name in self.storage.list(folder).map_err(|error| unusable(folder, &error))? {
+            if name.ends_with(&format!("/{CALL}")) || name.ends_with(UNFINISHED) {
                 continue;
             }
-            let bytes = self.storage.read(&name).map_err(cannot)?;
+            let bytes = self.storage.read(&name).map_err(|error| unusable(folder, &error))?;
             let Decoded { owner: whose, segments, torn } =
                 format::decode(&bytes).map_err(|refusal| damaged(&name, &refusal))?;
             if let Some((found, expected)) = torn {
@@ -263,11 +263,7 @@ impl Journal {
             }
             files.push(Found { name, extents: segments.into_iter().map(|(extent, _)| extent).collect() });
         }
-        let found = recovery::choose(&files);
-        let is_complete = found.iter().any(|file| file.name.ends_with(RESULT));
-        let notes =
-            Notes { dir: dir.to_owned(), run: self.run, job: self.job, call, leaves: leaves.count(), load: Vec::new() };
-        Ok(Some(Entry { notes, found, present, is_complete }))
+        Ok(files)
     }
 
     /// A call of this number was journaled: it must be the same one.
@@ -398,6 +394,11 @@ fn unpack<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<(u64, T), Tro
     let Some((_, place)) = decoded.segments.first() else { return Err(unreadable("it ends too early".into())) };
     let value = wire::decode(&bytes[place.clone()]).map_err(unreadable)?;
     Ok((decoded.owner.run, value))
+}
+
+fn unusable(folder: &str, error: &io::Error) -> Trouble {
+    let problem = format!("{folder} cannot be used: {error}");
+    Trouble { problem, remedy: "see whether the file system is sound".into() }
 }
 
 fn damaged(name: &str, refusal: &format::Refusal) -> Trouble {

@@ -22,7 +22,7 @@ impl Encoding<'_> {
         wire::decode(bytes).map_err(|message| self.encoding::<T>("decoded", message))
     }
 
-    fn encoding<T>(&self, doing: &str, message: String) -> Error {
+    pub fn encoding<T>(&self, doing: &str, message: String) -> Error {
         let type_name = std::any::type_name::<T>();
         let type_name =
             type_name.strip_prefix("core::option::Option<").map_or(type_name, |rest| &rest[..rest.len() - 1]);

@@ -407,6 +407,7 @@ where
         // All that is here now; what comes meanwhile may be missing from this snapshot, but nothing that was in the last.
         let wanted = self.lock().coverage();
         let (mut seen, mut snapshot) = (Coverage::default(), Vec::new());
+        let encoding = Encoding { call: self.call, place: self.place };
         while !wanted.runs().all(|run| seen.contains(run)) {
             let is_wanted = |extent: Extent| !seen.contains(extent) && wanted.meets(extent);
             // Taken out while it is encoded, so that nobody who brings another one waits for that.
@@ -416,16 +417,14 @@ where
             };
             let Some((extent, value)) = taken else {
                 if is_incomplete {
-                    let message = "a combiner has panicked, so there is nothing to write".into();
-                    return Err(
-                        ErrorKind::Internal { call: self.call.into(), place: self.place.clone(), message }.into()
-                    );
+                    // The batch in which that happened tells it; here it only means that nothing is written.
+                    return Err(encoding.encoding::<K::Partial>("encoded", "a combiner has panicked".into()));
                 }
                 // The rest is being combined.
                 std::thread::sleep(A_MOMENT);
                 continue;
             };
-            let bytes = Encoding { call: self.call, place: self.place }.encode(&value);
+            let bytes = encoding.encode(&value);
             self.merge(extent, value, |left, right, items| self.combine(left, right, items))?;
             seen.insert(extent);
             snapshot.push((extent, bytes?));
