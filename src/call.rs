@@ -1,5 +1,7 @@
 //! One call on one rank, from its arguments to its result: agree, schedule and compute, reduce, report.
 
+mod poison;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,8 +21,10 @@ use crate::report::{RankReport, Report};
 use crate::source::{Source, SourceError};
 use crate::wire::Signature;
 use crate::worker::compute::{Computation, Kernel, Runs, unreadable};
+use poison::Case;
 
 /// What the user said about a call, apart from its input and functions.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spec {
     pub operation: &'static str,
@@ -35,6 +39,8 @@ pub(crate) struct Spec {
     pub journal: Option<PathBuf>,
     /// Whether an item may be computed twice where that gets the result sooner.
     pub may_repeat: bool,
+    /// Whether items that end the rank which computes them are left out of the result.
+    pub skips_poisoned: bool,
 }
 
 /// What a call gives on one rank.
@@ -64,7 +70,7 @@ where
     let place = rank.place.clone();
 
     let (signature, leaves) = describe::<S, K>(spec, call, rank, source);
-    let (signature, entry) = enter_journal(rank, spec, source, signature, leaves);
+    let (signature, mut entry) = enter_journal(rank, spec, source, signature, leaves);
     let known = signature.as_ref().is_ok_and(|signature| signature.len.is_some()).then_some(leaves);
     let threads = rank.pool.current_num_threads();
     let computation = Computation::new(call, &place, known, threads, source, kernel);
@@ -76,9 +82,13 @@ where
         may_repeat: spec.may_repeat,
         patience: rank.patience,
     };
+    let mut left_out = Vec::new();
     let scheduler = (rank.rank() == 0).then(|| {
         let mut scheduler = Scheduler::new(config, &rank.threads, &rank.lost);
-        scheduler.resume(entry.iter().flat_map(Entry::recovered));
+        if let Some(entry) = &mut entry {
+            scheduler.resume(entry.recovered());
+            left_out = Case { call, source, leaves, skips: skips_poisoned(spec) }.prepare(entry, &mut scheduler);
+        }
         scheduler
     });
     if rank.rank() == 0 {
@@ -94,6 +104,10 @@ where
 
     let report = own_report(rank, &driven);
     let (value, mut ranks) = reduce(rank, &computation, report, spec.to_all)?;
+    if !left_out.is_empty() {
+        let items = left_out.join(", ");
+        eprintln!("rankfold: warning: {call}: the result is without {items}: jobs have crashed with each of them");
+    }
     if let (Some(entry), Value::Here(value)) = (entry.filter(|entry| !entry.is_complete), &value) {
         record_result(rank, &entry, call, value);
     }
@@ -108,6 +122,7 @@ where
             wall: begun.elapsed(),
             ranks,
             batch_lengths,
+            left_out,
         }
     });
     Ok(Outcome { value, report })
@@ -132,6 +147,7 @@ fn describe<S: Source, K: Kernel<S>>(spec: &Spec, call: &str, rank: &Rank, sourc
         to_all: spec.to_all,
         has_identity: spec.has_identity,
         journal: journal_of(spec).map(|dir| dir.display().to_string()),
+        skips_poisoned: spec.skips_poisoned,
     });
     (signature, Leaves::new(items, spec.leaf.unwrap_or_else(|| source.leaf(items))))
 }
@@ -185,6 +201,11 @@ fn fingerprint_of<S: Source>(source: &S, leaves: Leaves) -> std::result::Result<
 fn journal_of(spec: &Spec) -> Option<PathBuf> {
     let named = || std::env::var_os("RANKFOLD_JOURNAL").filter(|value| !value.is_empty()).map(PathBuf::from);
     spec.journal.clone().or_else(named)
+}
+
+/// Whether poison is left out of the result: the program says so, or its user.
+fn skips_poisoned(spec: &Spec) -> bool {
+    spec.skips_poisoned || std::env::var_os("RANKFOLD_SKIP_POISONED").is_some_and(|value| value == "1")
 }
 
 /// A result that cannot be recorded is a result all the same.

@@ -385,16 +385,19 @@ impl Driver<'_, '_, '_> {
         self.claims.insert(batch, Arc::clone(&claim));
         let (work, cancelled, ended) = (self.work, self.cancelled, self.ended.0.clone());
         let (call, place) = (self.plan.call.to_owned(), self.rank.place.clone());
+        let marks = self.journaling.as_ref().and_then(Journaling::marks);
         self.scope.spawn(move |_| {
             if claim.taken.swap(true, Ordering::AcqRel) {
                 return;
             }
+            marks.iter().for_each(|marks| marks.begin(batch));
             let start = Instant::now();
             let signals = Signals { cancelled, cut: &claim.cut };
             let result = catch(|| work.compute(batch, &parcel, signals)).unwrap_or_else(|caught| {
                 let message = format!("{} at {}{}", caught.message, caught.location, caught.backtrace);
                 Err(ErrorKind::Internal { call, place, message }.into())
             });
+            marks.iter().for_each(|marks| marks.end(batch));
             // Nobody listens any more only when the call has failed.
             let _ = ended.send(Ended { batch, start, end: Instant::now(), result });
         });

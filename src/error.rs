@@ -111,6 +111,22 @@ pub enum ErrorKind {
         attempts: u32,
     },
 
+    /// Some items end the rank that computes them; all others are done.
+    #[error(
+        "{call}: whoever computes {} is ended by it: jobs have crashed with it again and again, at last when nothing else \
+         was computed; all other leaves are done, and are in the journal {dir}; mend the function for it (a crash, too much \
+         memory) and go on with RANKFOLD_FORCE_BUILD=1, or go on without it: .skip_poisoned(), or RANKFOLD_SKIP_POISONED=1",
+        items.join(", ")
+    )]
+    Poisoned {
+        /// The call, by the name given with `named`.
+        call: String,
+        /// The items, named by their source.
+        items: Vec<String>,
+        /// The journal.
+        dir: String,
+    },
+
     /// A source could not give its items.
     #[error("{call}: {problem} (on {place}); {remedy}")]
     Source {

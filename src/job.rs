@@ -191,6 +191,31 @@ impl<'w, S: Source, I> Over<'w, S, I> {
         self
     }
 
+    /// Gives the result without the items that end the rank which computes them, where it would be
+    /// [`ErrorKind::Poisoned`] else. Only of use with a [`journal`](Self::journal), by which such items are found.
+    ///
+    /// When jobs of a run crash (a rank is killed by a signal, or for want of memory), each rank marks on the disk what it
+    /// computes from then on. Leaves that are computed in crash after crash come last, when everything else is done, a few
+    /// at a time and in the end alone; the item with which three jobs in a row crash when nothing else is computed is
+    /// poison. The result is then that of the other items: of `map`, a list that is shorter; of `map_batches`, without
+    /// the whole leaf. [`Report::left_out`](crate::Report::left_out) names them, and a warning does.
+    /// `RANKFOLD_SKIP_POISONED=1` does the same for all calls of a program.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("rankfold-doc-poison-{}", std::process::id()));
+    /// let world = rankfold::World::local(2)?;
+    /// let sum = world.over(0..1000u64).journal(&folder).skip_poisoned().map_reduce(|i| i, |a, b| a + b)?;
+    /// assert!(sum == 499_500 && world.report().is_some_and(|report| report.left_out.is_empty()));
+    /// # std::fs::remove_dir_all(folder).ok();
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn skip_poisoned(mut self) -> Self {
+        self.spec.skips_poisoned = true;
+        self
+    }
+
     /// Leaves the result on rank 0: the others save the transfer and get `None`.
     ///
     /// # Examples

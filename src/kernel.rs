@@ -24,7 +24,10 @@ where
     const RUNS: Runs = Runs::Leaf;
 
     fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<T> {
-        let mut items = items.into_iter();
+        Kernel::<S>::fold_some(self, items.into_iter(), at)
+    }
+
+    fn fold_some(&self, mut items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<T> {
         let mut value = (self.mapper)(items.next()?);
         for item in items {
             if !at.goes_on() {
@@ -62,6 +65,10 @@ where
     const RUNS: Runs = Runs::Leaf;
 
     fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<A> {
+        Kernel::<S>::fold_some(self, items.into_iter(), at)
+    }
+
+    fn fold_some(&self, items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<A> {
         let mut value = (self.init)();
         for item in items {
             value = (self.step)(value, item);
@@ -93,7 +100,10 @@ where
     const RUNS: Runs = Runs::Any;
 
     fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<Vec<R>> {
-        let items = items.into_iter();
+        Kernel::<S>::fold_some(self, items.into_iter(), at)
+    }
+
+    fn fold_some(&self, items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<Vec<R>> {
         let mut values = Vec::with_capacity(items.size_hint().0);
         for item in items {
             values.push((self.mapper)(item));
@@ -124,6 +134,10 @@ where
     const RUNS: Runs = Runs::Any;
 
     fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<()> {
+        Kernel::<S>::fold_some(self, items.into_iter(), at)
+    }
+
+    fn fold_some(&self, items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<()> {
         for item in items {
             (self.action)(item);
             if !at.goes_on() {
@@ -155,6 +169,10 @@ where
 
     fn fold(&self, items: S::Batch, _at: &At<'_>) -> Option<T> {
         Some((self.mapper)(items))
+    }
+
+    fn fold_some(&self, _: impl Iterator<Item = S::Item>, _: &At<'_>) -> Option<T> {
+        unreachable!("the function was promised whole batches")
     }
 
     fn combine(&self, left: T, right: T) -> T {

@@ -14,7 +14,7 @@ use crate::extent::{Extent, Leaves};
 use crate::journal::Notes;
 
 /// Raised when a message changes; ranks with another version are refused when the program starts.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// A message with the number of the call that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -126,6 +126,8 @@ pub(crate) struct Signature {
     pub has_identity: bool,
     /// The journal's folder, where there is one.
     pub journal: Option<String>,
+    /// Whether items that end ranks are left out.
+    pub skips_poisoned: bool,
 }
 
 impl Signature {
@@ -158,6 +160,11 @@ impl Signature {
             .or_else(|| {
                 let folder = |signature: &Self| signature.journal.clone().unwrap_or_else(|| "none".to_owned());
                 differ("journal", folder(self), folder(other))
+            })
+            .or_else(|| {
+                let what =
+                    |signature: &Self| if signature.skips_poisoned { "skipped" } else { "not skipped" }.to_owned();
+                differ("poisoned items", what(self), what(other))
             })
             .or_else(|| differ("leaf size", show(self.leaf), show(other.leaf)))
             .or_else(|| {

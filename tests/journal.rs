@@ -140,10 +140,11 @@ fn a_journal_that_is_deleted_or_full_costs_the_snapshots_and_not_the_result() {
     let doomed = folder.0.clone();
     let remover = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(700));
-        fs::remove_dir_all(doomed)
+        // A rank may write a file between the last look into a folder and its removal.
+        (0..50).find(|_| fs::remove_dir_all(&doomed).is_ok()).expect("it can be removed");
     });
     let ended = play(&folder, "2", &[], &["journaled", "4000"]);
-    remover.join().unwrap().unwrap();
+    remover.join().unwrap();
     assert_eq!(ended.output(), undisturbed("4000"), "{ended}");
     // Whichever comes first: a snapshot, a result, or the next call.
     assert!(ended.stderr.contains("No such file or directory"), "{ended}");

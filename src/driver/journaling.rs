@@ -1,13 +1,15 @@
 //! What a rank does for the journal while a call runs: load, record, and see to it that the run ends in time.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Driver;
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::{Deadline, Interrupts};
-use crate::journal::{News, Notes, Recorder};
+use crate::journal::{Marks, News, Notes, Recorder, storage_of};
 use crate::master::scheduler;
 use crate::wire::ToMaster;
+use crate::worker::precautions::Guard;
 
 /// Kept back of the time of a job, beside what the slowest leaf takes: for the last snapshots and for the way out.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -25,6 +27,14 @@ pub(super) struct Journaling {
     told: bool,
     /// What the last snapshot took.
     took: Duration,
+    /// After a crash: what is computed here is noted on the disk.
+    marks: Option<Arc<Marks>>,
+}
+
+impl Journaling {
+    pub fn marks(&self) -> Option<Arc<Marks>> {
+        self.marks.clone()
+    }
 }
 
 impl Drop for Journaling {
@@ -36,11 +46,17 @@ impl Drop for Journaling {
 impl Driver<'_, '_, '_> {
     /// Rank 0 has said what there is: starts to load it.
     pub(super) fn resume(&mut self, notes: Notes) {
-        let rank = &self.rank;
+        let (rank, storage) = (&self.rank, storage_of(&notes));
+        let precautions = &notes.precautions;
+        let marks = precautions.marks.then(|| Arc::new(Marks::new(&storage, &notes, rank.rank())));
+        if !(precautions.watched.is_empty() && precautions.left_out.is_empty()) {
+            self.work.guard(Guard::new(precautions, marks.clone()));
+        }
         let recorder = Recorder::start(self.threads, self.work, notes, self.plan.call, &rank.place, rank.size());
         let (interrupts, now) = (Interrupts::watch(), Instant::now());
         interrupts.call_begins();
-        self.journaling = Some(Journaling { recorder, interrupts, next_look: now, told: false, took: Duration::ZERO });
+        let (told, took) = (false, Duration::ZERO);
+        self.journaling = Some(Journaling { recorder, interrupts, next_look: now, told, took, marks });
     }
 
     /// Records what is new, if it is time for that, and looks whether the run has to end.
@@ -61,6 +77,7 @@ impl Driver<'_, '_, '_> {
         }
         if let Some((name, grace)) = journaling.interrupts.signal().filter(|_| !journaling.told) {
             journaling.told = true;
+            journaling.marks.iter().for_each(|marks| marks.absolve());
             let reason = format!("{} got {name}", self.rank.place);
             self.answer(ToMaster::Interrupted { reason, grace })?;
         }

@@ -1,17 +1,21 @@
 //! What a journal holds, for people: `rankfold inspect`.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Serialize;
 
+use super::crashes::{CRASHED, SUSPECTS};
 use super::format::{self, Decoded};
 use super::lock::Holder;
+use super::marks::job_of_marks;
 use super::recovery::{Found, choose, leaves_of};
 use super::storage::{Files, Storage, UNFINISHED};
-use super::{CALL, Identity, RESULT, RUN, SEALED, job_of, unpack};
+use super::suspects::{Poison, Suspects};
+use super::{CALL, Identity, RESULT, RUN, SEALED, holds_segments, job_of, unpack};
 use crate::error::{Error, ErrorKind, Result};
-use crate::extent::{Leaves, extents_between};
+use crate::extent::{Extent, Leaves, extents_between};
 use crate::master::coverage::Coverage;
 use crate::wire::Signature;
 
@@ -70,6 +74,8 @@ pub struct JobRecord {
     pub ranks: u64,
     /// When it began, in seconds since 1970.
     pub started: u64,
+    /// Whether it ended without giving the journal free, as a job does whose rank is killed.
+    pub has_crashed: bool,
 }
 
 /// One call of a run.
@@ -100,6 +106,12 @@ pub struct CallRecord {
     pub has_result: bool,
     /// The ranges of items that are missing: first, and one behind the last; at most the first 100 of them.
     pub missing: Vec<(u64, u64)>,
+    /// The ranges of items that are computed last, because jobs have crashed while they were computed: first, one behind
+    /// the last, and the number of crashes.
+    pub suspects: Vec<(u64, u64, u32)>,
+    /// The leaves that end the rank which computes them: first item, one behind the last, and which of these items it is,
+    /// counted from 0; none where that is not known.
+    pub poisoned: Vec<(u64, u64, Vec<u64>)>,
     /// The files of the call.
     pub files: Vec<FileRecord>,
 }
@@ -190,6 +202,7 @@ fn job(number: u64, bytes: &[u8]) -> JobRecord {
         slurm_job: field("slurm_job"),
         ranks: field("ranks").parse().unwrap_or(0),
         started: field("started").parse().unwrap_or(0),
+        has_crashed: text.lines().any(|line| line.starts_with(CRASHED)),
     }
 }
 
@@ -197,12 +210,17 @@ fn call(storage: &dyn Storage, name: &str, names: &[String]) -> Option<CallRecor
     let folder = name.strip_suffix(&format!("/{CALL}"))?;
     let number = folder.strip_prefix("calls/")?.parse().ok()?;
     let (signature, division): (Signature, Leaves) = unpack(name, &storage.read(name).ok()?).ok()?.1;
-    let (mut files, mut found) = (Vec::new(), Vec::new());
-    let in_folder = |other: &&String| other.starts_with(&format!("{folder}/")) && *other != name;
+    let (mut files, mut found, mut suspects) = (Vec::new(), Vec::new(), Suspects::default());
+    let is_kept = |other: &&String| *other != name && job_of_marks(other).is_none();
+    let in_folder = |other: &&String| other.starts_with(&format!("{folder}/")) && is_kept(other);
     for name in names.iter().filter(in_folder).filter(|name| !name.ends_with(UNFINISHED)) {
         let Ok(bytes) = storage.read(name) else { continue };
+        if *name == format!("{folder}/{SUSPECTS}") {
+            suspects = unpack(name, &bytes).map(|(_, suspects)| suspects).unwrap_or_default();
+        }
         let mut record = file(name, bytes.len() as u64);
         match format::decode(&bytes) {
+            Ok(_) if !holds_segments(name) => {}
             Ok(Decoded { segments, torn, .. }) => {
                 (record.segments, record.torn) = (segments.len() as u64, torn.map(|(_, expected)| expected));
                 found.push(Found {
@@ -229,8 +247,25 @@ fn call(storage: &dyn Storage, name: &str, names: &[String]) -> Option<CallRecor
         done,
         has_result: files.iter().any(|file| file.name.ends_with(RESULT) && file.damage.is_none() && file.segments == 1),
         missing: joined(missing),
+        suspects: range_of_suspects(&suspects, division),
+        poisoned: suspects.poisoned().map(|(leaf, poison)| poisoned(division.items_of(leaf), poison)).collect(),
         files,
     })
+}
+
+fn range_of_suspects(suspects: &Suspects, division: Leaves) -> Vec<(u64, u64, u32)> {
+    let is_open = |extent: Extent| suspects.poisoned().all(|(leaf, _)| leaf != extent);
+    let open = suspects.quarantined().filter(|(_, extent)| is_open(*extent));
+    let ranges = open.map(|(crashes, extent)| (division.items_of(extent), crashes));
+    ranges.map(|(items, crashes)| (items.start, items.end, crashes)).collect()
+}
+
+fn poisoned(items: Range<u64>, poison: &Poison) -> (u64, u64, Vec<u64>) {
+    let which = match poison {
+        Poison::Items(nth) => nth.clone(),
+        Poison::Leaf => Vec::new(),
+    };
+    (items.start, items.end, which)
 }
 
 fn file(name: &str, bytes: u64) -> FileRecord {

@@ -6,6 +6,8 @@
 //! DIR/jobs/0001         one for each job: host, process, Slurm job, ranks
 //! DIR/calls/000001/call which call it is: input, function, type
 //!             …/g0001-r00003   what rank 3 of job 1 had done, at its last snapshot
+//!             …/m0001-r00003   after a crash: what rank 3 of job 1 was computing
+//!             …/suspects       what was computed in crashes, and what is known to cause them
 //!             …/result  the value of all leaves, once they are done
 //! DIR/sealed            the program has come to its end
 //! ```
@@ -17,12 +19,15 @@
 //! Names of files are never used again for something else: each job has a number of its own, and a file is removed only
 //! when all it holds is on the disk elsewhere.
 
+mod crashes;
 mod format;
 mod inspect;
 mod lock;
+mod marks;
 mod recorder;
 mod recovery;
 mod storage;
+pub(crate) mod suspects;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -38,13 +43,17 @@ use crate::error::{Error, ErrorKind};
 use crate::extent::{Extent, Leaves};
 use crate::launch::Program;
 use crate::wire::{self, Signature};
+use crate::worker::precautions::Precautions;
 use format::{Decoded, Owner};
 use lock::{Holder, Lock, Refused, Waits};
-use recovery::{Found, leaves_of};
+use recovery::Found;
 use storage::{Files, Storage, UNFINISHED, write};
+use suspects::Suspects;
 
 pub use inspect::{CallRecord, FileRecord, Inspection, JobRecord, inspect};
+pub(crate) use marks::Marks;
 pub(crate) use recorder::{News, Recorder};
+pub(crate) use recovery::leaves_of;
 
 const RUN: &str = "run";
 const SEALED: &str = "sealed";
@@ -73,10 +82,14 @@ struct Journal {
     /// Calls made in this job so far.
     calls: u64,
     lock: Lock,
+    /// The jobs of the run that have crashed.
+    crashed: Vec<crashes::Crash>,
+    /// Another build goes on with the run: what was suspect may be mended.
+    is_mended: bool,
 }
 
 /// What a rank needs to know of the journal of a call.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Notes {
     pub dir: PathBuf,
     pub run: u64,
@@ -85,6 +98,7 @@ pub(crate) struct Notes {
     pub leaves: u64,
     /// The segments that this rank takes over, by file.
     pub load: Vec<(String, Vec<Extent>)>,
+    pub precautions: Precautions,
 }
 
 /// A call that begins, with what is done of it already. On rank 0.
@@ -94,6 +108,7 @@ pub(crate) struct Entry {
     found: Vec<Found>,
     /// The ranks that are not lost.
     present: Vec<usize>,
+    pub suspects: Suspects,
     /// The result is recorded.
     pub is_complete: bool,
 }
@@ -124,8 +139,8 @@ impl Journals {
             self.open.insert(dir.to_owned(), journal);
         }
         let journal = self.open.get_mut(dir).expect("it was just opened");
-        // A folder that was moved is the same journal.
-        let signature = Signature { journal: None, ..signature.clone() };
+        // A folder that was moved is the same journal, and what is done is done whatever may be left out of the rest.
+        let signature = Signature { journal: None, skips_poisoned: false, ..signature.clone() };
         journal.enter(dir, present, &signature, leaves).map_err(explain)
     }
 
@@ -160,7 +175,9 @@ impl Journal {
         storage.make_folder("jobs").map_err(|error| cannot("made", &error))?;
         storage.make_folder("calls").map_err(|error| cannot("made", &error))?;
         let me = Holder::this_process(draw());
+        let mut has_crashed = false;
         let lock = Lock::acquire(&storage, &me, waits, |before| {
+            has_crashed = true;
             eprintln!("rankfold: the job before this one, {before}, has ended without giving {} free", dir.display());
         });
         let lock = lock.map_err(|refused| match refused {
@@ -175,15 +192,16 @@ impl Journal {
             Refused::Io(error) => cannot("locked", &error),
         })?;
         let names = storage.list("").map_err(|error| cannot("read", &error))?;
-        let run = match storage.read(RUN) {
+        let (run, is_mended) = match storage.read(RUN) {
             Ok(bytes) => known_run(&bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => new_run(storage.as_ref(), &names)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (new_run(storage.as_ref(), &names)?, false),
             Err(error) => return Err(cannot("read", &error)),
         };
         for name in names.iter().filter(|name| is_unfinished(name)) {
             let _ = storage.remove(name);
         }
         let job = 1 + names.iter().filter_map(|name| job_of(name)).max().unwrap_or(0);
+        let crashed = crashes::of_earlier_jobs(storage.as_ref(), &names, has_crashed.then_some(job - 1));
         let record = format!(
             "host={}\npid={}\nslurm_job={}\nranks={size}\nstarted={}\n",
             me.host,
@@ -200,7 +218,7 @@ impl Journal {
                 dir.display()
             );
         }
-        Ok(Self { storage, run, job, calls: 0, lock })
+        Ok(Self { storage, run, job, calls: 0, lock, crashed, is_mended })
     }
 
     fn enter(
@@ -227,19 +245,22 @@ impl Journal {
             }
             Err(error) => return Err(unusable(&folder, &error)),
         }
-        let files = self.read_all(dir, &folder, Owner { run: self.run, call, leaves: leaves.count() })?;
+        let owner = Owner { run: self.run, call, leaves: leaves.count() };
+        let files = self.read_all(dir, &folder, owner)?;
         let found = recovery::choose(&files);
+        let suspects = self.suspects_of(&folder, owner, &found)?;
         let is_complete = found.iter().any(|file| file.name.ends_with(RESULT));
-        let notes =
-            Notes { dir: dir.to_owned(), run: self.run, job: self.job, call, leaves: leaves.count(), load: Vec::new() };
-        Ok(Some(Entry { notes, found, present, is_complete }))
+        let Owner { run, call, leaves } = owner;
+        let precautions = Precautions { marks: !self.crashed.is_empty(), ..Precautions::default() };
+        let notes = Notes { dir: dir.to_owned(), run, job: self.job, call, leaves, load: Vec::new(), precautions };
+        Ok(Some(Entry { notes, found, present, suspects, is_complete }))
     }
 
     /// Which segments the files of a call hold.
     fn read_all(&self, dir: &Path, folder: &str, owner: Owner) -> Result<Vec<Found>, Trouble> {
         let mut files = Vec::new();
         for name in self.storage.list(folder).map_err(|error| unusable(folder, &error))? {
-            if name.ends_with(&format!("/{CALL}")) || name.ends_with(UNFINISHED) {
+            if !holds_segments(&name) {
                 continue;
             }
             let bytes = self.storage.read(&name).map_err(|error| unusable(folder, &error))?;
@@ -285,7 +306,7 @@ impl Journal {
         let result = format!("{folder}/{RESULT}");
         write(self.storage.as_ref(), &result, &bytes)?;
         for name in self.storage.list(&folder)? {
-            if name != result && !name.ends_with(&format!("/{CALL}")) {
+            if name != result && (holds_segments(&name) || marks::job_of_marks(&name).is_some()) {
                 self.storage.remove(&name)?;
             }
         }
@@ -298,6 +319,16 @@ impl Entry {
     fn load_of(&self, rank: usize) -> impl Iterator<Item = &Found> {
         let place = self.present.binary_search(&rank).unwrap_or(usize::MAX);
         self.found.iter().skip(place).step_by(self.present.len().max(1))
+    }
+
+    /// What ranks do about leaves that may end them.
+    pub fn take(&mut self, precautions: Precautions) {
+        self.notes.precautions = precautions;
+    }
+
+    /// Whether marks are made, because a job has crashed.
+    pub fn makes_marks(&self) -> bool {
+        self.notes.precautions.marks
     }
 
     /// What a rank is told.
@@ -330,12 +361,18 @@ impl std::fmt::Debug for Journal {
     }
 }
 
-/// The number of a run that this program may go on with.
-fn known_run(bytes: &[u8]) -> Result<u64, Trouble> {
+/// Where a rank reads and writes.
+pub(crate) fn storage_of(notes: &Notes) -> Arc<dyn Storage> {
+    Arc::new(Files::new(&notes.dir))
+}
+
+/// The number of a run that this program may go on with, and whether another build has begun it.
+fn known_run(bytes: &[u8]) -> Result<(u64, bool), Trouble> {
     let (run, recorded): (u64, Identity) = unpack(RUN, bytes)?;
     let now = Identity::of_this_process()?;
     let forced = std::env::var_os("RANKFOLD_FORCE_BUILD").is_some_and(|value| value == "1");
-    if !recorded.program.is_same_build(&now.program) && !forced {
+    let is_another = !recorded.program.is_same_build(&now.program);
+    if is_another && !forced {
         return Err(Trouble {
             problem: format!("it was begun by {}, and this program is {}", recorded.program, now.program),
             remedy:
@@ -351,7 +388,7 @@ fn known_run(bytes: &[u8]) -> Result<u64, Trouble> {
             remedy: "give the same arguments to go on, or use a new folder".into(),
         });
     }
-    Ok(run)
+    Ok((run, is_another))
 }
 
 fn new_run(storage: &dyn Storage, names: &[String]) -> Result<u64, Trouble> {
@@ -413,6 +450,11 @@ fn damaged(name: &str, refusal: &format::Refusal) -> Trouble {
 fn is_unfinished(name: &str) -> bool {
     let ours = ["calls/", "jobs/", RUN, SEALED].iter().any(|start| name.starts_with(start));
     ours && name.ends_with(UNFINISHED)
+}
+
+/// Whether a file in the folder of a call is a snapshot or a result.
+fn holds_segments(name: &str) -> bool {
+    job_of(name).is_some() || name.ends_with(&format!("/{RESULT}"))
 }
 
 fn folder_of_call(call: u64) -> String {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::Notes;
 use super::format::{self, Owner};
-use super::storage::{Files, Storage, write};
-use super::{RESULT, folder_of_call};
+use super::storage::{Storage, write};
+use super::{RESULT, folder_of_call, storage_of};
 use crate::error::{Error, ErrorKind, Place};
 use crate::worker::caught::catch;
 use crate::worker::compute::Work;
@@ -85,7 +85,7 @@ impl Recorder {
         let least = least_interval(size);
         // Ranks that all write at the same moment would wait for each other.
         let spread = least * (place.rank % 16) as u32 / 16;
-        let mut desk = Desk::new(work, Arc::new(Files::new(&notes.dir)), notes, call, place);
+        let mut desk = Desk::new(work, storage_of(&notes), notes, call, place);
         threads.spawn(move || desk.serve(&ordered, &tell));
         let _ = orders.send(Order::Load);
         let next = Instant::now() + least + spread;

@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -35,6 +35,15 @@ pub(crate) trait Storage: Send + Sync {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// A new file that is written over and over, and never durable.
+    fn pen(&self, name: &str) -> io::Result<Box<dyn Pen>>;
+}
+
+/// A file that is open to be written over.
+pub(crate) trait Pen: Send {
+    /// Replaces the content.
+    fn write(&mut self, content: &[u8]) -> io::Result<()>;
 }
 
 /// Files with this ending are not finished.
@@ -57,6 +66,23 @@ pub(crate) fn write(storage: &dyn Storage, name: &str, content: &[u8]) -> io::Re
 /// The folder that a file is in.
 pub(crate) fn folder_of(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// An open file, with the length that it has.
+struct Page {
+    file: File,
+    length: usize,
+}
+
+impl Pen for Page {
+    fn write(&mut self, content: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(content, 0)?;
+        if content.len() < self.length {
+            self.file.set_len(content.len() as u64)?;
+        }
+        self.length = content.len();
+        Ok(())
+    }
 }
 
 /// Real files, which nobody else may read. Symbolic links inside of the folder are not followed.
@@ -134,6 +160,11 @@ impl Storage for Files {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.path(name))
+    }
+
+    fn pen(&self, name: &str) -> io::Result<Box<dyn Pen>> {
+        let file = self.open(name, OpenOptions::new().write(true).create(true).truncate(true))?;
+        Ok(Box::new(Page { file, length: 0 }))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::master::coverage::Coverage;
 use crate::random::ItemRng;
 use crate::reduce::segment::Segments;
 use crate::worker::compute::{Computed, Signals, Work};
+use crate::worker::precautions::Guard;
 
 const LEAVES: u64 = 37;
 const WAITS: Waits = Waits {
@@ -40,6 +41,8 @@ impl Work for Rank {
     }
 
     fn begin(&self, _: Leaves) {}
+
+    fn guard(&self, _: Guard) {}
 
     fn restore(&self, extent: Extent, value: &[u8]) -> Result<(), Error> {
         self.add(extent, wire::decode(value).expect("what a snapshot has written"));
@@ -74,6 +77,7 @@ fn signature() -> Signature {
         to_all: true,
         has_identity: false,
         journal: None,
+        skips_poisoned: false,
     }
 }
 

@@ -4,8 +4,8 @@
 //! [`Scheduler::poll_action`] gives what is to be done, until it gives nothing more; [`Scheduler::next_deadline`] tells
 //! when to come back with [`Event::Tick`] if nothing else happens. It is the twin of the worker's `Agent`.
 //!
-//! Every leaf is in exactly one place: nobody's (`regions`), held by a worker that is trusted (`ledger`), or done
-//! (`covered`). A worker that is silent or far too slow is not trusted: what it holds is handed out once more, and
+//! Every leaf is in exactly one place: nobody's (`regions`), held by a worker that is trusted (`ledger`), done
+//! (`covered`), or kept for the end or from everybody because it has ended ranks (`quarantine`). A worker that is silent or far too slow is not trusted: what it holds is handed out once more, and
 //! whoever is first counts. The call finishes when all leaves are done and every worker has entered it, since a rank
 //! that never makes the call must not be left behind.
 
@@ -14,6 +14,7 @@ mod doubt;
 mod drain;
 mod index;
 mod protocol;
+mod quarantine;
 mod tail;
 
 pub(crate) use protocol::{Action, Event};
@@ -33,6 +34,7 @@ use crate::simulate::mutant::{Mutant, planted};
 use crate::time::Time;
 use crate::wire::Cost;
 use drain::Drain;
+use quarantine::Quarantine;
 
 /// Batches that a worker holds: the one it computes and the one after it, so that no round trip is waited for.
 const AHEAD: usize = 2;
@@ -67,6 +69,7 @@ pub(crate) struct Scheduler {
     silent: usize,
     phase: Phase,
     drain: Option<Drain>,
+    quarantine: Quarantine,
     actions: VecDeque<Action>,
     lengths: Lengths,
 }
@@ -172,6 +175,7 @@ impl Scheduler {
             silent: 0,
             phase: Phase::Running,
             drain: None,
+            quarantine: Quarantine::default(),
             actions: VecDeque::new(),
             lengths: Lengths::default(),
         }
@@ -322,6 +326,7 @@ impl Scheduler {
 
     /// Leaves were computed by a worker. Those that somebody else had done before are not counted again.
     fn complete(&mut self, worker: usize, part: Extent) {
+        self.quarantine.settle(part);
         let fresh = self.covered.insert(part);
         let fresh = if planted(Mutant::CreditTwice) { vec![part] } else { fresh };
         for fresh in fresh {
@@ -348,9 +353,14 @@ impl Scheduler {
         {
             self.hand_out(now, worker);
         }
+        if self.drain.is_none() && self.regions.left() == 0 {
+            self.release_suspects(now);
+        }
         let missing = u64::from(planted(Mutant::FinishedEarly));
         let all_done = self.done() + missing >= self.config.leaves;
-        if all_done && self.missing == 0 && self.silent == 0 {
+        if self.missing == 0 && self.silent == 0 && self.end_without_the_withheld(now) {
+            // Stopped, with what is wrong.
+        } else if all_done && self.missing == 0 && self.silent == 0 {
             self.phase = Phase::Finished;
             self.actions.push_back(Action::Finish { lost: self.lost() });
         } else if self.drain.is_some() {
@@ -382,6 +392,10 @@ impl Scheduler {
                 self.regions.take(worker, self.batch_len(worker, &demand))
             }
         };
+        self.assign(now, worker, batch);
+    }
+
+    fn assign(&mut self, now: Time, worker: usize, batch: Extent) {
         self.workers[worker].estimate.assigned(batch.len);
         self.ledger.assign(worker, batch);
         self.lengths.count(batch.len);

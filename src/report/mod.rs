@@ -45,6 +45,9 @@ pub struct Report {
     pub ranks: Vec<RankReport>,
     /// How many batches of which length (in leaves) were handed out, shortest first.
     pub batch_lengths: Vec<(u64, u64)>,
+    /// The items that are not in the result, in words: poison that was to be skipped
+    /// ([`Over::skip_poisoned`](crate::Over::skip_poisoned)).
+    pub left_out: Vec<String>,
 }
 
 /// What one rank did in one call.

@@ -38,6 +38,7 @@ pub(crate) struct Cluster<'c> {
     next_look: Option<Time>,
     /// Ranks that live and have not left the call.
     present: usize,
+    suspects: Vec<Extent>,
     luck: Luck,
     dice: ItemRng,
     pub tally: Tally,
@@ -54,6 +55,8 @@ pub(crate) struct Tally {
     /// Seconds from the start of a batch to its end, at most.
     pub longest_batch: f64,
     pub recalls: u64,
+    /// Suspect leaves that were handed out before everything else was done.
+    pub too_early: u64,
     /// Batches that were given up while they were computed.
     pub cancelled: u64,
     /// Seconds that rank 0 was busy with messages.
@@ -160,9 +163,22 @@ impl<'c> Cluster<'c> {
             present: machine.ranks,
             dice: crate::random::rng(luck.seed, 1),
             luck,
+            suspects: Vec::new(),
             tally: Tally::default(),
             ended: None,
         }
+    }
+
+    /// Leaves that come last, with the number of crashes in which they were computed.
+    pub fn quarantine(&mut self, suspects: &[(u32, Extent)]) {
+        self.scheduler.quarantine(suspects.iter().copied());
+        self.suspects = suspects.iter().map(|(_, extent)| *extent).collect();
+    }
+
+    /// The batches that are computed now.
+    #[cfg(test)]
+    pub fn computing(&self) -> Vec<Extent> {
+        self.nodes.iter().filter_map(|node| node.running.as_ref()).map(|running| running.batch).collect()
     }
 
     /// Plans what happens from outside: ranks enter the call, faults strike.
@@ -290,6 +306,7 @@ impl<'c> Cluster<'c> {
             match action {
                 scheduler::Action::Assign { worker, batch } => {
                     self.tally.batches += 1;
+                    self.look_at(batch);
                     self.send_to_worker(worker, ToWorker::Assign { batch, parcel: Vec::new() });
                 }
                 scheduler::Action::Recall { worker, batch } => {
@@ -316,6 +333,15 @@ impl<'c> Cluster<'c> {
         {
             self.next_look = Some(deadline);
             self.plan(deadline, What::MasterTick);
+        }
+    }
+
+    /// A suspect leaf is handed out when somebody has computed every leaf that is none.
+    fn look_at(&mut self, batch: Extent) {
+        let is_suspect = |extent: Extent| self.suspects.iter().any(|suspect| suspect.contains(extent));
+        if let Some(counts) = self.tally.counts.as_ref().filter(|_| is_suspect(batch)) {
+            let mut others = (0..counts.len()).filter(|leaf| !is_suspect(Extent::new(*leaf as u64, 1)));
+            self.tally.too_early += u64::from(others.any(|leaf| counts[leaf] == 0));
         }
     }
 

@@ -35,6 +35,8 @@ pub(crate) enum Mutant {
     DrainImpatient,
     /// Left and right are exchanged when buddies meet.
     BuddiesExchanged,
+    /// Suspect leaves do not wait until everything else is done.
+    QuarantineOpen,
 }
 
 #[cfg(test)]
@@ -63,7 +65,7 @@ pub(crate) fn with<R>(mutant: Mutant, run: impl FnOnce() -> R) -> R {
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 16] = [
+pub(crate) const ALL: [Mutant; 17] = [
     Mutant::DuplicateCounted,
     Mutant::CreditTwice,
     Mutant::ReturnForgotten,
@@ -80,4 +82,5 @@ pub(crate) const ALL: [Mutant; 16] = [
     Mutant::DrainIgnored,
     Mutant::DrainImpatient,
     Mutant::BuddiesExchanged,
+    Mutant::QuarantineOpen,
 ];

@@ -60,7 +60,8 @@ impl Scenario {
         let (batches, recalls) = (cluster.tally.batches, cluster.tally.recalls);
         if self.costs.leaves() <= 4096 {
             let Self { machine, costs, config, luck } = self;
-            let setup = Setup { machine: machine.clone(), costs: costs.clone(), config: *config, luck: luck.clone() };
+            let (machine, costs, luck) = (machine.clone(), costs.clone(), luck.clone());
+            let setup = Setup { machine, costs, config: *config, luck, suspects: Vec::new() };
             judge(&setup).unwrap();
         }
         Ran { makespan: seconds, efficiency, batches, recalls, lost: lost.clone() }

@@ -2,10 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use rand::RngExt;
 use rayon::prelude::*;
 
+use super::cluster::{Cluster, Ended};
+use super::faults::Luck;
 use super::mutant::{self, Mutant};
+use super::scenario::WITHOUT_FAULTS;
 use super::*;
+use crate::error::ErrorKind;
+use crate::extent::Extent;
+use crate::journal::leaves_of;
+use crate::journal::suspects::{Mark, Suspects};
+use crate::master::coverage::Coverage;
+use crate::master::scheduler::Config;
 
 /// Seeds in `make test`; `make soak` goes on without end.
 const SEEDS: u64 = 2_000;
@@ -35,6 +45,55 @@ fn every_planted_bug_is_found() {
         eprintln!("{mutant:?}: seed {seed}");
     }
     assert!(!mutant::planted(Mutant::DuplicateCounted));
+}
+
+/// One job: until all is done, or until a poisoned leaf is begun, which ends it. Gives what was computed then, if so.
+fn crashes(poison: &[u64], suspects: &Suspects, done: &mut Coverage, seed: u64) -> Option<Vec<Mark>> {
+    let dice = &mut crate::random::rng(seed, 7);
+    let (machine, costs) = (Machine::new(dice.random_range(1..40)), Workload::Lognormal.costs(LEAVES, 1e-3, seed));
+    let config = Config { leaves: LEAVES, ..WITHOUT_FAULTS };
+    let mut cluster = Cluster::new(&machine, &costs, config, Luck { seed, ..Luck::default() });
+    cluster.scheduler.resume(done.runs().map(|run| (0, run)));
+    let known = suspects.poisoned().map(|(leaf, _)| leaf);
+    cluster.scheduler.withhold(known, ErrorKind::EmptyInput { call: "poison".into() }.into());
+    cluster.quarantine(&suspects.quarantined().collect::<Vec<_>>());
+    cluster.begin();
+    while cluster.step() && !cluster.is_over() {
+        let computing = cluster.computing();
+        let ends = |batch: &Extent| poison.iter().any(|leaf| batch.contains(Extent::new(*leaf, 1)));
+        if computing.iter().any(ends) {
+            // Some ranks have written snapshots.
+            for node in cluster.nodes.iter().filter(|_| dice.random_bool(0.5)) {
+                let parts = node.segments.iter().flat_map(|(extent, _)| leaves_of(*extent, LEAVES));
+                parts.for_each(|part| drop(done.insert(part)));
+            }
+            return Some(computing.into_iter().map(|extent| Mark { extent, nth: None }).collect());
+        }
+    }
+    *done = cluster.scheduler.covered().clone();
+    assert!(matches!(cluster.ended, Some(Ended::Failed)), "{:?}", cluster.ended);
+    None
+}
+
+const LEAVES: u64 = 3000;
+
+#[test]
+fn poison_is_found_in_few_jobs_and_everything_else_is_done() {
+    for seed in 0..60 {
+        let dice = &mut crate::random::rng(seed, 8);
+        let mut poison: Vec<u64> = (0..dice.random_range(1..3)).map(|_| dice.random_range(0..LEAVES)).collect();
+        poison.sort_unstable();
+        poison.dedup();
+        let (mut suspects, mut done, mut jobs) = (Suspects::default(), Coverage::default(), 1);
+        while let Some(marks) = crashes(&poison, &suspects, &mut done, seed + 1000 * jobs) {
+            suspects.crashed(jobs, &marks, true);
+            suspects.acquit(&done);
+            jobs += 1;
+            assert!(jobs < 10 * poison.len() as u64, "seed {seed}: poison {poison:?}, after {jobs} jobs {suspects:?}");
+        }
+        let found: Vec<u64> = suspects.poisoned().map(|(leaf, _)| leaf.start).collect();
+        assert_eq!((found, done.leaves()), (poison.clone(), LEAVES - poison.len() as u64), "seed {seed}");
+    }
 }
 
 #[test]

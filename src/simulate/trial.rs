@@ -78,6 +78,8 @@ pub(crate) struct Setup {
     pub costs: Costs,
     pub config: Config,
     pub luck: Luck,
+    /// Leaves that come last, with the number of crashes in which they were computed.
+    pub suspects: Vec<(u32, Extent)>,
 }
 
 /// Runs the faulty run of a seed.
@@ -108,9 +110,11 @@ pub fn trial(seed: u64) -> Result<Verdict, Violation> {
 /// ```
 #[must_use]
 pub fn describe_trial(seed: u64) -> String {
-    let Setup { machine, costs, config, luck } = Setup::draw(seed);
+    let Setup { machine, costs, config, luck, suspects } = Setup::draw(seed);
     let (leaves, total, retries) = (costs.leaves(), costs.total(), config.retries);
-    format!("seed {seed}: {leaves} leaves of {total:.3} s in all, {retries} retries\n{machine:#?}\n{luck:#?}")
+    format!(
+        "seed {seed}: {leaves} leaves of {total:.3} s in all, {retries} retries, suspects {suspects:?}\n{machine:#?}\n{luck:#?}"
+    )
 }
 
 impl Setup {
@@ -145,8 +149,25 @@ impl Setup {
         };
         let length = costs.total() / machine.power_of_all();
         let luck = draw_luck(seed, dice, &machine, &config, length);
-        Self { machine, costs, config, luck }
+        let suspects = draw_suspects(dice, config.leaves);
+        Self { machine, costs, config, luck, suspects }
     }
+}
+
+/// In some runs, some leaves: with few enough of them, one at a time.
+fn draw_suspects(dice: &mut ItemRng, leaves: u64) -> Vec<(u32, Extent)> {
+    if leaves == 0 || !dice.random_bool(0.15) {
+        return Vec::new();
+    }
+    let draw = |_| {
+        let level = dice.random_range(0..5u32);
+        let start = dice.random_range(0..leaves) >> level << level;
+        (dice.random_range(2..5), Extent::new(start, 1 << level))
+    };
+    let mut drawn: Vec<(u32, Extent)> = (0..5).map(draw).collect();
+    let mut known = Coverage::default();
+    drawn.retain(|(_, extent)| extent.end() <= leaves && !known.meets(*extent) && !known.insert(*extent).is_empty());
+    drawn
 }
 
 fn draw_luck(seed: u64, dice: &mut ItemRng, machine: &Machine, config: &Config, length: f64) -> Luck {
@@ -190,8 +211,9 @@ fn draw_luck(seed: u64, dice: &mut ItemRng, machine: &Machine, config: &Config, 
 
 /// Runs a setup and looks at it from outside.
 pub(crate) fn judge(setup: &Setup) -> Result<Verdict, String> {
-    let Setup { machine, costs, config, luck } = setup;
+    let Setup { machine, costs, config, luck, suspects } = setup;
     let mut cluster = Cluster::new(machine, costs, *config, luck.clone());
+    cluster.quarantine(suspects);
     cluster.tally.counts = Some(vec![0; costs.leaves() as usize]);
     cluster.begin();
     let least = (0..machine.ranks).map(|rank| machine.power(rank)).fold(f64::INFINITY, f64::min);
@@ -215,6 +237,9 @@ pub(crate) fn judge(setup: &Setup) -> Result<Verdict, String> {
         }
     }
     check_bounds(&cluster, config)?;
+    if cluster.tally.too_early > 0 {
+        return Err(format!("{} suspects were handed out while others had work", cluster.tally.too_early));
+    }
     verdict(&cluster, setup)
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::caught::{Caught, catch};
+use super::precautions::Guard;
 use super::table::{self, Table};
 use crate::error::{Error, ErrorKind, Place, Role};
 use crate::extent::{Extent, Leaves, floor_power_of_two};
@@ -32,6 +33,9 @@ pub(crate) trait Work: Sync {
 
     /// How the input is divided, where this rank could not know. Comes before any batch.
     fn begin(&self, leaves: Leaves);
+
+    /// Leaves that need care, where there are any. Comes before any batch.
+    fn guard(&self, guard: Guard);
 
     /// Adds the partial of an extent that an earlier job has computed, as [`Work::snapshot`] wrote it.
     fn restore(&self, extent: Extent, value: &[u8]) -> Result<(), Error>;
@@ -71,6 +75,9 @@ pub(crate) trait Kernel<S: Source>: Sync {
     /// The partial of some items; nothing where there are none. Keeps `at` up to date.
     fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<Self::Partial>;
 
+    /// The partial of some items of a leaf, where the kernel does not want whole batches.
+    fn fold_some(&self, items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<Self::Partial>;
+
     fn combine(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
 }
 
@@ -89,6 +96,8 @@ pub(crate) enum Runs {
 #[derive(Debug)]
 pub(crate) struct At<'b> {
     nth: Cell<u64>,
+    /// Items before this one that are left out, and not counted in `nth`.
+    left_out: Cell<u64>,
     pub role: Cell<Role>,
     items: Cell<(u64, u64)>,
     cancelled: &'b AtomicBool,
@@ -109,6 +118,7 @@ pub(crate) struct Computation<'c, S: Source, K: Kernel<S>> {
     pub source: &'c S,
     pub kernel: &'c K,
     leaves: OnceLock<Leaves>,
+    guard: OnceLock<Guard>,
     threads: usize,
     table: Mutex<Table<K::Partial>>,
     /// Nanoseconds of one leaf in the last batch, as bits of an `f64`: how finely a batch is split.
@@ -199,7 +209,7 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
     ) -> Self {
         let table = Mutex::new(Table::new(leaves.map_or(0, Leaves::count)));
         let (leaves, leaf_nanos) = (leaves.map_or_else(OnceLock::new, OnceLock::from), AtomicU64::new(0));
-        Self { call, place, source, kernel, leaves, threads, table, leaf_nanos }
+        Self { call, place, source, kernel, leaves, guard: OnceLock::new(), threads, table, leaf_nanos }
     }
 
     /// The partials of all that was computed here; none are left behind.
@@ -255,7 +265,7 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
     /// The value of an extent on this thread alone, with the clock running.
     fn piece(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Outcome<K::Partial>, Fruitless> {
         let (role, items, cancelled) = (Cell::new(Role::Mapper), Cell::new((0, 0)), run.signals.cancelled);
-        let at = At { nth: Cell::new(0), role, items, cancelled };
+        let at = At { nth: Cell::new(0), left_out: Cell::new(0), role, items, cancelled };
         let value = run.timed(|| catch(|| self.folded(extent, run, &at)));
         match value {
             Ok(Ok(value)) => Ok(value),
@@ -267,7 +277,7 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
                 let item = match (at.role.get(), K::RUNS) {
                     (Role::Combiner, _) => format!("the partials of items {} to {}", items.start, items.end - 1),
                     (Role::Mapper, Runs::Batch) => format!("the batch of items {} to {}", items.start, items.end - 1),
-                    (Role::Mapper, _) => self.source.describe(items, at.nth.get()),
+                    (Role::Mapper, _) => self.source.describe(items, at.nth.get() + at.left_out.get()),
                 };
                 Err(run.fail(self.panicked(at.role.get(), item, caught)))
             }
@@ -276,8 +286,9 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
 
     /// The tree below an extent, depth first, left to right.
     fn folded(&self, extent: Extent, run: &Running<'_, S::Parcel>, at: &At<'_>) -> Result<Outcome<K::Partial>, Stop> {
-        if extent.len <= run.run {
-            return self.leaf(extent, run, at);
+        let guard = self.guard.get().filter(|guard| guard.is_wary_of(extent));
+        if extent.len <= run.run && (guard.is_none() || extent.len == 1) {
+            return self.leaf(extent, run, at, guard);
         }
         let [first, second] = extent.halves();
         match (self.folded(first, run, at)?, self.folded(second, run, at)?) {
@@ -299,7 +310,13 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
     }
 
     /// A run of leaves that is folded in one go.
-    fn leaf(&self, extent: Extent, run: &Running<'_, S::Parcel>, at: &At<'_>) -> Result<Outcome<K::Partial>, Stop> {
+    fn leaf(
+        &self,
+        extent: Extent,
+        run: &Running<'_, S::Parcel>,
+        at: &At<'_>,
+        guard: Option<&Guard>,
+    ) -> Result<Outcome<K::Partial>, Stop> {
         if run.is_fruitless() {
             return Err(Stop::Cancelled);
         }
@@ -309,7 +326,16 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
         let items = self.items_of(extent);
         at.items.set((items.start, items.end));
         at.nth.set(0);
-        let value = self.kernel.fold(self.source.read(run.parcel, items).map_err(Stop::Unreadable)?, at);
+        at.left_out.set(0);
+        let value = if guard.is_some_and(|guard| guard.leaves_out(extent.start)) {
+            None
+        } else {
+            let items = self.source.read(run.parcel, items).map_err(Stop::Unreadable)?;
+            match guard.filter(|_| K::RUNS != Runs::Batch) {
+                None => self.kernel.fold(items, at),
+                Some(guard) => self.kernel.fold_some(guard.watch(extent, items.into_iter(), &at.left_out), at),
+            }
+        };
         let cancelled = run.signals.cancelled.load(Ordering::Relaxed);
         if cancelled { Err(Stop::Cancelled) } else { Ok(Outcome::Whole(value)) }
     }
@@ -398,6 +424,11 @@ where
         }
     }
 
+    fn guard(&self, guard: Guard) {
+        // Rank 0 says it once for each call.
+        let _ = self.guard.set(guard);
+    }
+
     fn restore(&self, extent: Extent, value: &[u8]) -> Result<(), Error> {
         let value = Encoding { call: self.call, place: self.place }.decode(value)?;
         self.merge(extent, value, |left, right, items| self.combine(left, right, items))
@@ -472,7 +503,11 @@ mod tests {
         type Partial = f64;
         const RUNS: Runs = Runs::Leaf;
 
-        fn fold(&self, items: Range<u64>, _at: &At<'_>) -> Option<f64> {
+        fn fold(&self, items: Range<u64>, at: &At<'_>) -> Option<f64> {
+            Kernel::<Range<u64>>::fold_some(self, items, at)
+        }
+
+        fn fold_some(&self, items: impl Iterator<Item = u64>, _at: &At<'_>) -> Option<f64> {
             items.map(|item| 1.0 / (item as f64 + 0.1)).reduce(|a, b| a + b)
         }
 
@@ -516,6 +551,10 @@ mod tests {
 
         fn fold(&self, items: Range<u64>, at: &At<'_>) -> Option<f64> {
             Sum.fold(items, at)
+        }
+
+        fn fold_some(&self, items: impl Iterator<Item = u64>, at: &At<'_>) -> Option<f64> {
+            Kernel::<Range<u64>>::fold_some(&Sum, items, at)
         }
 
         fn combine(&self, left: f64, right: f64) -> f64 {
@@ -562,6 +601,10 @@ mod tests {
         fn fold(&self, items: Range<u64>, at: &At<'_>) -> Option<f64> {
             self.cut.fetch_or(items.contains(&self.at), Ordering::Relaxed);
             Sum.fold(items, at)
+        }
+
+        fn fold_some(&self, items: impl Iterator<Item = u64>, at: &At<'_>) -> Option<f64> {
+            Kernel::<Range<u64>>::fold_some(&Sum, items, at)
         }
 
         fn combine(&self, left: f64, right: f64) -> f64 {

@@ -1,13 +1,15 @@
 //! A rank's side of a call: computing the batches that the master hands out.
 //!
 //! ```text
-//! agent     the state machine, twin of the scheduler: messages in, computations and answers out (pure)
-//! compute   a batch on rayon: leaves, the fixed tree, merging with what is here already
-//! table     what was computed so far, also while it is being combined
-//! caught    panics of the user's functions, turned into values
+//! agent         the state machine, twin of the scheduler: messages in, computations and answers out (pure)
+//! compute       a batch on rayon: leaves, the fixed tree, merging with what is here already
+//! table         what was computed so far, also while it is being combined
+//! caught        panics of the user's functions, turned into values
+//! precautions   what is done about leaves that have ended ranks before
 //! ```
 
 pub(crate) mod agent;
 pub(crate) mod caught;
 pub(crate) mod compute;
+pub(crate) mod precautions;
 mod table;

@@ -74,11 +74,12 @@ fn describe(inspection: &Inspection, unsound: &[&FileRecord]) -> String {
         (false, None) => "not finished: start the program again to go on".to_owned(),
     };
     let _ = writeln!(text, "state    {state}\n");
-    for JobRecord { number, host, process, slurm_job, ranks, started } in jobs {
+    for JobRecord { number, host, process, slurm_job, ranks, started, has_crashed } in jobs {
+        let crashed = if *has_crashed { ", crashed" } else { "" };
         let slurm = if slurm_job.is_empty() { String::new() } else { format!(", Slurm job {slurm_job}") };
         let _ = writeln!(
             text,
-            "job {number:<5} {} on {host}, process {process}{slurm}, since {}",
+            "job {number:<5} {} on {host}, process {process}{slurm}, since {}{crashed}",
             counted(*ranks, "rank"),
             super::numbers::date(*started)
         );
@@ -94,10 +95,11 @@ fn describe(inspection: &Inspection, unsound: &[&FileRecord]) -> String {
 }
 
 fn line(call: &CallRecord) -> String {
-    let CallRecord { number, name, operation, items, done, has_result, missing, files } = call;
+    let CallRecord { number, name, operation, items, done, has_result, missing, suspects, poisoned, files } = call;
     let what = if name == operation { name.clone() } else { format!("{name} ({operation})") };
     if *has_result {
-        return format!("call {number:<4} {what}: done, {}; its result is recorded\n", counted(*items, "item"));
+        let done = counted(*items, "item");
+        return format!("call {number:<4} {what}: done, {done}; its result is recorded\n") + &poison(poisoned);
     }
     let part = if *items == 0 { 100.0 } else { 100.0 * *done as f64 / *items as f64 };
     let snapshots = counted(files.iter().filter(|file| file.rank.is_some()).count() as u64, "snapshot");
@@ -107,6 +109,24 @@ fn line(call: &CallRecord) -> String {
     let more = if missing.len() > 8 { format!(" and {} ranges more", missing.len() - 8) } else { String::new() };
     if !ranges.is_empty() {
         let _ = writeln!(text, "          missing: {}{more}", ranges.join(", "));
+    }
+    for (start, end, crashes) in suspects.iter().take(8) {
+        let _ = writeln!(
+            text,
+            "          suspect: {start}..{end}, computed when {} crashed",
+            counted(u64::from(*crashes), "job")
+        );
+    }
+    text + &poison(poisoned)
+}
+
+/// The items that end the rank which computes them.
+fn poison(poisoned: &[(u64, u64, Vec<u64>)]) -> String {
+    let mut text = String::new();
+    for (start, end, which) in poisoned {
+        let which: Vec<String> = which.iter().map(|nth| format!("number {nth}")).collect();
+        let of = if which.is_empty() { String::new() } else { format!(" ({}, counted from 0)", which.join(", ")) };
+        let _ = writeln!(text, "          poison: in {start}..{end}{of}");
     }
     text
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rand::RngExt;
 
-use super::{Storage, folder_of};
+use super::{Pen, Storage, folder_of};
 
 /// A folder in memory. Clones are the same folder.
 #[derive(Debug, Clone, Default)]
@@ -185,5 +185,20 @@ impl Storage for Memory {
             disk.names.remove(name);
             Ok(())
         })
+    }
+
+    fn pen(&self, name: &str) -> io::Result<Box<dyn Pen>> {
+        Ok(Box::new(Page { memory: self.clone(), name: name.to_owned() }))
+    }
+}
+
+struct Page {
+    memory: Memory,
+    name: String,
+}
+
+impl Pen for Page {
+    fn write(&mut self, content: &[u8]) -> io::Result<()> {
+        self.memory.put(&self.name, content)
     }
 }

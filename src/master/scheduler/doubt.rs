@@ -9,6 +9,7 @@ use crate::time::Time;
 impl Scheduler {
     /// Nobody who is trusted may hold these leaves any more: what is neither done nor held elsewhere is handed out again.
     pub(super) fn orphan(&mut self, extent: Extent) {
+        self.quarantine.settle(extent);
         for gap in self.covered.gaps(extent) {
             if self.overlaps { self.free(gap) } else { self.regions.give_back(gap) }
         }

@@ -10,6 +10,7 @@ pub mod departures;
 pub mod disagreements;
 pub mod failures;
 pub mod journal;
+pub mod poison;
 pub mod results;
 pub mod results_large;
 pub mod silence;
@@ -25,6 +26,7 @@ pub fn play(world: &World, arguments: &[String]) -> Outcome {
         .or_else(|| disagreements::play(world, scenario))
         .or_else(|| departures::play(world, scenario, rest))
         .or_else(|| journal::play(world, scenario, rest))
+        .or_else(|| poison::play(world, scenario, rest))
         .or_else(|| silence::play(world, scenario, rest))
         .or_else(|| results::play(world, scenario, rest))
         .unwrap_or_else(|| Err(format!("there is no scenario `{scenario}`").into()))
