@@ -141,7 +141,11 @@ fn a_journal_that_is_deleted_or_full_costs_the_snapshots_and_not_the_result() {
     let remover = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(700));
         // A rank may write a file between the last look into a folder and its removal.
-        (0..50).find(|_| fs::remove_dir_all(&doomed).is_ok()).expect("it can be removed");
+        let removed = |_: &u32| {
+            std::thread::sleep(Duration::from_millis(5));
+            fs::remove_dir_all(&doomed).is_ok()
+        };
+        (0..200).find(removed).expect("it can be removed");
     });
     let ended = play(&folder, "2", &[], &["journaled", "4000"]);
     remover.join().unwrap();
