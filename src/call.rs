@@ -76,18 +76,26 @@ where
     let computation = Computation::new(call, &place, known, threads, source, kernel);
     let config = Config {
         leaves: leaves.count(),
+        leaf: leaves.leaf,
         longest: (source.batch() / leaves.leaf).max(1),
         retries: spec.retries,
         whole_batches: K::RUNS == Runs::Batch,
         may_repeat: spec.may_repeat,
         patience: rank.patience,
     };
+    let kind = format!("{call}: {}", std::any::type_name::<K>());
     let mut left_out = Vec::new();
     let scheduler = (rank.rank() == 0).then(|| {
         let mut scheduler = Scheduler::new(config, &rank.threads, &rank.lost);
         if let Some(entry) = &mut entry {
             scheduler.resume(entry.recovered());
+            // What this program has seen itself is newer.
+            let before = rank.journals.costs(entry);
+            before.into_iter().for_each(|(kind, learned)| _ = rank.costs.entry(kind).or_insert(learned));
             left_out = Case { call, source, leaves, skips: skips_poisoned(spec) }.prepare(entry, &mut scheduler);
+        }
+        if let Some(learned) = rank.costs.get(&kind) {
+            scheduler.recall_costs(learned);
         }
         scheduler
     });
@@ -99,7 +107,7 @@ where
         Ok(deadline) => (signature, deadline),
         Err(error) => (Err(error), None),
     };
-    let plan = Plan { call, signature, leaves, scheduler, entry: entry.as_ref(), deadline };
+    let plan = Plan { call, kind, signature, leaves, scheduler, entry: entry.as_ref(), deadline };
     let driven = driver::drive(rank, plan, &computation)?;
 
     let report = own_report(rank, &driven);
@@ -212,7 +220,8 @@ fn skips_poisoned(spec: &Spec) -> bool {
 fn record_result<T: Serialize>(rank: &Rank, entry: &Entry, call: &str, value: &T) {
     let encoding = Encoding { call, place: &rank.place };
     let recorded = encoding.encode(&Some(value)).map_err(|error| error.to_string());
-    let recorded = recorded.and_then(|bytes| rank.journals.finish(entry, bytes).map_err(|error| error.to_string()));
+    let recorded =
+        recorded.and_then(|bytes| rank.journals.finish(entry, bytes, &rank.costs).map_err(|error| error.to_string()));
     if let Err(problem) = recorded {
         eprintln!(
             "rankfold: warning: the result of {call} is not recorded in {}: {problem}; another job would compute what is \

@@ -34,6 +34,8 @@ use journaling::Journaling;
 /// A call as one rank enters it.
 pub(crate) struct Plan<'c> {
     pub call: &'c str,
+    /// What the costs of this call are known by: those of another one with the same functions are a good guess.
+    pub kind: String,
     /// What this rank believes the call to be, or why it cannot take part.
     pub signature: Result<Signature, Error>,
     pub leaves: Leaves,
@@ -335,6 +337,7 @@ impl Driver<'_, '_, '_> {
                 scheduler::Action::Finish { lost } => {
                     if let Some(scheduler) = &self.plan.scheduler {
                         self.driven.lengths = scheduler.lengths().clone();
+                        self.rank.costs.insert(self.plan.kind.clone(), scheduler.learned());
                     }
                     self.command_all(&ToWorker::Finish { lost })?;
                 }

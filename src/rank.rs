@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rayon::ThreadPool;
 
 use crate::error::{Error, ErrorKind, Place};
-use crate::journal::Journals;
+use crate::journal::{Costs, Journals};
 use crate::launch::Roster;
 use crate::master::liveness::Patience;
 use crate::report::Progress;
@@ -52,6 +52,8 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     pub progress: Progress,
     /// On rank 0.
     pub journals: Journals,
+    /// On rank 0: what calls have cost so far.
+    pub costs: Costs,
     /// The transport has failed: nobody can be waited for any more.
     pub broken: Option<Error>,
     given_up: bool,
@@ -96,6 +98,7 @@ impl<T: Transport> Rank<T> {
             traffic: Traffic::default(),
             progress,
             journals: Journals::default(),
+            costs: Costs::new(),
             broken: None,
             given_up: false,
             transport,

@@ -51,6 +51,7 @@ fn a_run_that_ends_early_goes_on_where_it_was_on_any_number_of_ranks() {
         assert_eq!(ended.code, Some(75), "{ended}");
         ended.says(&["stopped before the end, because rank ", "got SIGUSR1; start the program again to finish it"]);
         ended.times(usize::from(ranks != "3"), "goes on from");
+        assert_eq!(folder.files("/costs").len(), 1, "the next job knows how long batches should be");
     }
     let last = play(&folder, "4", &[], &["journaled", "6000"]);
     assert_eq!(last.output(), undisturbed("6000"), "{last}");

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Driver;
+use super::{Driver, Plan};
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::{Deadline, Interrupts};
-use crate::journal::{Marks, News, Notes, Recorder, storage_of};
+use crate::journal::{Costs, Marks, News, Notes, Recorder, storage_of};
 use crate::master::scheduler;
+use crate::rank::Rank;
 use crate::wire::ToMaster;
 use crate::worker::precautions::Guard;
 
@@ -35,6 +36,13 @@ impl Journaling {
     pub fn marks(&self) -> Option<Arc<Marks>> {
         self.marks.clone()
     }
+}
+
+/// On rank 0: what calls have cost, this one included.
+fn costs_so_far(plan: &Plan<'_>, rank: &Rank) -> Option<Costs> {
+    let mut costs = rank.costs.clone();
+    costs.insert(plan.kind.clone(), plan.scheduler.as_ref()?.learned());
+    Some(costs)
 }
 
 impl Drop for Journaling {
@@ -66,7 +74,8 @@ impl Driver<'_, '_, '_> {
             self.on_news(news)?;
         }
         let Some(journaling) = &mut self.journaling else { return Ok(()) };
-        journaling.recorder.tick(self.driven.batches);
+        let costs = || costs_so_far(&self.plan, self.rank);
+        journaling.recorder.tick(self.driven.batches, costs);
         let now = Instant::now();
         if now < journaling.next_look {
             return Ok(());
@@ -95,7 +104,8 @@ impl Driver<'_, '_, '_> {
     /// The call is over for this rank: a last snapshot, while others are still waited for.
     pub(super) fn record_what_is_done(&mut self) {
         if let Some(journaling) = &mut self.journaling {
-            journaling.recorder.last(self.driven.batches);
+            let costs = || costs_so_far(&self.plan, self.rank);
+            journaling.recorder.last(self.driven.batches, costs);
         }
     }
 
@@ -103,7 +113,8 @@ impl Driver<'_, '_, '_> {
     pub(super) fn record_the_rest(&mut self) {
         let (begun, done) = (Instant::now(), self.driven.batches);
         let Some(journaling) = &mut self.journaling else { return };
-        journaling.recorder.last(done);
+        let costs = || costs_so_far(&self.plan, self.rank);
+        journaling.recorder.last(done, costs);
         while !journaling.recorder.is_idle() && begun.elapsed() < LAST_SNAPSHOT {
             if let Some(News::NotWritten(problem)) = journaling.recorder.news(LOOK) {
                 eprintln!("rankfold: warning: {}: the last snapshot is not written: {problem}", self.rank.place);

@@ -9,6 +9,7 @@
 //!             …/m0001-r00003   after a crash: what rank 3 of job 1 was computing
 //!             …/suspects       what was computed in crashes, and what is known to cause them
 //!             …/result  the value of all leaves, once they are done
+//! DIR/costs             what calls have cost so far
 //! DIR/sealed            the program has come to its end
 //! ```
 //!
@@ -19,6 +20,7 @@
 //! Names of files are never used again for something else: each job has a number of its own, and a file is removed only
 //! when all it holds is on the disk elsewhere.
 
+mod costs;
 mod crashes;
 mod format;
 mod inspect;
@@ -50,6 +52,7 @@ use recovery::Found;
 use storage::{Files, Storage, UNFINISHED, write};
 use suspects::Suspects;
 
+pub(crate) use costs::Costs;
 pub use inspect::{CallRecord, FileRecord, Inspection, JobRecord, inspect};
 pub(crate) use marks::Marks;
 pub(crate) use recorder::{News, Recorder};
@@ -144,10 +147,16 @@ impl Journals {
         journal.enter(dir, present, &signature, leaves).map_err(explain)
     }
 
-    /// Records the result of a call.
-    pub fn finish(&self, entry: &Entry, value: Vec<u8>) -> io::Result<()> {
+    /// Records the result of a call, and what calls have cost.
+    pub fn finish(&self, entry: &Entry, value: Vec<u8>, costs: &Costs) -> io::Result<()> {
         let Some(journal) = self.open.get(&entry.notes.dir) else { return Ok(()) };
+        costs::write(journal.storage.as_ref(), journal.run, costs);
         journal.finish(entry, value)
+    }
+
+    /// What calls have cost in the jobs before this one.
+    pub fn costs(&self, entry: &Entry) -> Costs {
+        self.open.get(&entry.notes.dir).map(|it| costs::read(it.storage.as_ref(), it.run)).unwrap_or_default()
     }
 
     /// Whether another job has taken one of the journals over.
@@ -448,7 +457,7 @@ fn damaged(name: &str, refusal: &format::Refusal) -> Trouble {
 
 /// A file of ours whose writing was cut off.
 fn is_unfinished(name: &str) -> bool {
-    let ours = ["calls/", "jobs/", RUN, SEALED].iter().any(|start| name.starts_with(start));
+    let ours = ["calls/", "jobs/", RUN, costs::COSTS, SEALED].iter().any(|start| name.starts_with(start));
     ours && name.ends_with(UNFINISHED)
 }
 

@@ -7,6 +7,7 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use super::Notes;
+use super::costs::{self, Costs};
 use super::format::{self, Owner};
 use super::storage::{Storage, write};
 use super::{RESULT, folder_of_call, storage_of};
@@ -36,7 +37,8 @@ pub(crate) struct Recorder {
 
 enum Order {
     Load,
-    Snapshot,
+    /// On rank 0 with what calls have cost so far.
+    Snapshot(Option<Costs>),
 }
 
 /// What the recorder has to tell.
@@ -93,16 +95,16 @@ impl Recorder {
     }
 
     /// Orders a snapshot if it is time for one and there is something new: `done` batches so far.
-    pub fn tick(&mut self, done: u64) {
+    pub fn tick(&mut self, done: u64, costs: impl FnOnce() -> Option<Costs>) {
         if self.open == 0 && done > self.recorded && Instant::now() >= self.next {
-            self.order(done);
+            self.order(done, costs());
         }
     }
 
     /// Orders the last snapshot, where there is something new.
-    pub fn last(&mut self, done: u64) {
+    pub fn last(&mut self, done: u64, costs: impl FnOnce() -> Option<Costs>) {
         if done > self.recorded {
-            self.order(done);
+            self.order(done, costs());
         }
     }
 
@@ -136,8 +138,8 @@ impl Recorder {
         !std::mem::replace(&mut self.failing, true)
     }
 
-    fn order(&mut self, done: u64) {
-        if self.orders.send(Order::Snapshot).is_ok() {
+    fn order(&mut self, done: u64, costs: Option<Costs>) {
+        if self.orders.send(Order::Snapshot(costs)).is_ok() {
             self.open += 1;
             self.recorded = done;
         }
@@ -154,7 +156,12 @@ impl<'w> Desk<'w> {
         while let Ok(order) = ordered.recv() {
             let news = catch(|| match order {
                 Order::Load => self.load().map_or_else(News::Broken, |()| News::Loaded),
-                Order::Snapshot => self.snapshot(),
+                Order::Snapshot(costs) => {
+                    if let Some(costs) = costs {
+                        costs::write(self.storage.as_ref(), self.notes.run, &costs);
+                    }
+                    self.snapshot()
+                }
             });
             // The user's Serialize and Deserialize are the user's.
             let news = news.unwrap_or_else(|caught| {

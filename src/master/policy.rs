@@ -21,7 +21,11 @@
 //! Where a call has few leaves for each thread, batches are as short as is sensible at all: so few of them can cost no more
 //! than a moment, whatever the gap, and a leaf that turns out long holds up no others.
 //!
-//! As long as nothing has been measured, a worker's batches double in length ("slow start").
+//! As long as nothing has been measured, a worker's batches double in length ("slow start"). What a call has cost is
+//! remembered, by the item: the next one of the same functions, in this job or the next, begins with batches of the right
+//! length.
+
+use serde::{Deserialize, Serialize};
 
 use crate::wire::Cost;
 
@@ -66,6 +70,19 @@ pub(crate) struct Estimate {
     last: u64,
 }
 
+/// What a call has cost, for the next one like it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Learned {
+    /// Items in a leaf.
+    pub leaf: u64,
+    /// Thread-seconds a leaf, and their variance.
+    pub mean: Option<f64>,
+    pub variance: Option<f64>,
+    /// Seconds lost between two batches, and seconds of rank 0 per batch.
+    pub gap: Option<f64>,
+    pub service: Option<f64>,
+}
+
 /// What a batch is wanted for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Demand {
@@ -87,6 +104,20 @@ struct Mean(Option<f64>);
 impl Policy {
     pub fn new() -> Self {
         Self { gap: Mean(Some(GAP_LEAST)), service: Mean(None), common: Estimate::default() }
+    }
+
+    /// Begins with what an earlier call has cost, whose leaves may have had another length.
+    pub fn recall(&mut self, learned: &Learned, leaf: u64) {
+        let scale = leaf as f64 / learned.leaf.max(1) as f64;
+        let scaled = |value: Option<f64>| Mean(value.filter(|value| value.is_finite()).map(|value| value * scale));
+        (self.common.mean, self.common.variance) = (scaled(learned.mean), scaled(learned.variance));
+        (self.gap, self.service) = (Mean(learned.gap.or(self.gap.0)), Mean(learned.service));
+    }
+
+    /// What this call has cost, in leaves of so many items.
+    pub fn learned(&self, leaf: u64) -> Learned {
+        let Self { gap, service, common } = self;
+        Learned { leaf, mean: common.mean.0, variance: common.variance.0, gap: gap.0, service: service.0 }
     }
 
     /// A batch of `leaves` leaves was done.
@@ -251,6 +282,20 @@ mod tests {
         }
         let all = demand(4000, 64);
         assert!(other.batch_len(&varied, &all) < policy.batch_len(&steady, &all));
+    }
+
+    #[test]
+    fn what_was_learned_is_remembered_by_the_item() {
+        let (policy, _) = learned(1e-3, 0.0);
+        let mut next = Policy::new();
+        next.recall(&policy.learned(4), 8);
+        assert_eq!(
+            next.batch_len(&Estimate::default(), &demand(1 << 20, 4)),
+            250,
+            "half a second of leaves twice as long"
+        );
+        next.recall(&Learned { mean: Some(f64::NAN), ..Learned::default() }, 8);
+        assert_eq!(next.batch_len(&Estimate::default(), &demand(1 << 20, 4)), 1, "what makes no sense is not known");
     }
 
     proptest! {

@@ -25,7 +25,7 @@ use std::time::Duration;
 use super::coverage::Coverage;
 use super::ledger::Ledger;
 use super::liveness::{Liveness, Patience};
-use super::policy::{Demand, Estimate, Policy};
+use super::policy::{Demand, Estimate, Learned, Policy};
 use super::regions::Regions;
 use crate::error::Error;
 use crate::extent::{Extent, extents_between};
@@ -78,6 +78,8 @@ pub(crate) struct Scheduler {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Config {
     pub leaves: u64,
+    /// Items in a leaf: costs are remembered by the item.
+    pub leaf: u64,
     /// No batch has more leaves than this.
     pub longest: u64,
     /// How often a batch that failed is tried again.
@@ -253,6 +255,16 @@ impl Scheduler {
     pub fn slow_leaf(&self) -> f64 {
         self.policy.slow_leaf()
             + if self.config.whole_batches { self.policy.least_seconds(self.workers.len()) } else { 0.0 }
+    }
+
+    /// What an earlier call has cost that was like this one. Comes before any event.
+    pub fn recall_costs(&mut self, learned: &Learned) {
+        self.policy.recall(learned, self.config.leaf);
+    }
+
+    /// What this call costs, as far as is known.
+    pub fn learned(&self) -> Learned {
+        self.policy.learned(self.config.leaf)
     }
 
     /// How long the batches were.

@@ -94,6 +94,7 @@ pub(crate) fn run_with(machine: &Machine, costs: &Costs, scheme: Scheme, luck: &
     let Scheme::Rankfold = scheme else { return baselines::run(machine, costs, scheme, luck) };
     let config = Config {
         leaves: costs.leaves(),
+        leaf: 1,
         longest: u64::MAX,
         retries: 0,
         whole_batches: false,

@@ -19,6 +19,7 @@ pub(crate) fn sleeps(seconds: f64) -> Fault {
 /// What a call is like by default.
 pub(crate) const WITHOUT_FAULTS: Config = Config {
     leaves: 0,
+    leaf: 1,
     longest: u64::MAX,
     retries: 0,
     whole_batches: false,
@@ -61,7 +62,7 @@ impl Scenario {
         if self.costs.leaves() <= 4096 {
             let Self { machine, costs, config, luck } = self;
             let (machine, costs, luck) = (machine.clone(), costs.clone(), luck.clone());
-            let setup = Setup { machine, costs, config: *config, luck, suspects: Vec::new() };
+            let setup = Setup { machine, costs, config: *config, luck, suspects: Vec::new(), remembered: None };
             judge(&setup).unwrap();
         }
         Ran { makespan: seconds, efficiency, batches, recalls, lost: lost.clone() }

@@ -18,6 +18,7 @@ use super::value::Value;
 use crate::extent::Extent;
 use crate::master::coverage::Coverage;
 use crate::master::liveness::Patience;
+use crate::master::policy::Learned;
 use crate::master::scheduler::Config;
 use crate::random::{ItemRng, rng};
 use crate::reduce::segment::Segments;
@@ -80,6 +81,8 @@ pub(crate) struct Setup {
     pub luck: Luck,
     /// Leaves that come last, with the number of crashes in which they were computed.
     pub suspects: Vec<(u32, Extent)>,
+    /// The cost of a leaf that is remembered from before, however wrong.
+    pub remembered: Option<f64>,
 }
 
 /// Runs the faulty run of a seed.
@@ -110,10 +113,10 @@ pub fn trial(seed: u64) -> Result<Verdict, Violation> {
 /// ```
 #[must_use]
 pub fn describe_trial(seed: u64) -> String {
-    let Setup { machine, costs, config, luck, suspects } = Setup::draw(seed);
+    let Setup { machine, costs, config, luck, suspects, remembered } = Setup::draw(seed);
     let (leaves, total, retries) = (costs.leaves(), costs.total(), config.retries);
     format!(
-        "seed {seed}: {leaves} leaves of {total:.3} s in all, {retries} retries, suspects {suspects:?}\n{machine:#?}\n{luck:#?}"
+        "seed {seed}: {leaves} leaves of {total:.3} s in all, {retries} retries, suspects {suspects:?}, remembered {remembered:?}\n{machine:#?}\n{luck:#?}"
     )
 }
 
@@ -141,6 +144,7 @@ impl Setup {
         let patience = Patience::new(Duration::from_secs_f64(10f64.powf(dice.random_range(-0.5..1.0))), ranks);
         let config = Config {
             leaves: costs.leaves(),
+            leaf: 1,
             longest: if dice.random_bool(0.2) { dice.random_range(1..64) } else { u64::MAX },
             retries: dice.random_range(0..4),
             whole_batches: dice.random_bool(0.15),
@@ -150,7 +154,8 @@ impl Setup {
         let length = costs.total() / machine.power_of_all();
         let luck = draw_luck(seed, dice, &machine, &config, length);
         let suspects = draw_suspects(dice, config.leaves);
-        Self { machine, costs, config, luck, suspects }
+        let remembered = dice.random_bool(0.2).then(|| mean * 10f64.powf(dice.random_range(-2.0..2.0)));
+        Self { machine, costs, config, luck, suspects, remembered }
     }
 }
 
@@ -211,9 +216,12 @@ fn draw_luck(seed: u64, dice: &mut ItemRng, machine: &Machine, config: &Config, 
 
 /// Runs a setup and looks at it from outside.
 pub(crate) fn judge(setup: &Setup) -> Result<Verdict, String> {
-    let Setup { machine, costs, config, luck, suspects } = setup;
+    let Setup { machine, costs, config, luck, suspects, remembered } = setup;
     let mut cluster = Cluster::new(machine, costs, *config, luck.clone());
     cluster.quarantine(suspects);
+    if remembered.is_some() {
+        cluster.scheduler.recall_costs(&Learned { leaf: 1, mean: *remembered, ..Learned::default() });
+    }
     cluster.tally.counts = Some(vec![0; costs.leaves() as usize]);
     cluster.begin();
     let least = (0..machine.ranks).map(|rank| machine.power(rank)).fold(f64::INFINITY, f64::min);
