@@ -9,6 +9,8 @@ mod failures;
 mod journal;
 #[path = "mpi/launching.rs"]
 mod launching;
+#[path = "mpi/poison.rs"]
+mod poison;
 #[path = "mpi/results.rs"]
 mod results;
 #[path = "mpi/silence.rs"]
