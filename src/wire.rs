@@ -14,7 +14,7 @@ use crate::extent::{Extent, Leaves};
 use crate::journal::Notes;
 
 /// Raised when a message changes; ranks with another version are refused when the program starts.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// A message with the number of the call that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]

@@ -71,6 +71,20 @@ fn a_run_ends_before_its_time_does() {
 }
 
 #[test]
+fn an_interval_that_is_no_number_is_refused_before_anything_is_computed() {
+    let folder = Folder::new("interval");
+    for senseless in ["often", "-1", "1e99", "NaN"] {
+        let ended = play(&folder, "3", &[("RANKFOLD_JOURNAL_INTERVAL", senseless)], &["journaled", "60000"]);
+        ended.says(&[
+            &format!("RANKFOLD_JOURNAL_INTERVAL={senseless} is no length of time"),
+            "unset RANKFOLD_JOURNAL_INTERVAL or give it seconds",
+        ]);
+        ended.times(1, "rankfold: error: ");
+        assert!(!folder.0.exists(), "nothing was begun: {ended}");
+    }
+}
+
+#[test]
 fn other_arguments_another_program_and_other_calls_are_refused_with_the_difference() {
     let folder = Folder::new("refused");
     play(&folder, "2", &[], &["journaled-then-other", "10"]).output();

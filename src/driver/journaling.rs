@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Driver;
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::{Deadline, Interrupts};
-use crate::journal::{News, Notes, Recorder};
+use crate::journal::{News, Notes, Recorder, least_interval};
 use crate::master::scheduler;
 use crate::wire::ToMaster;
 
@@ -37,7 +37,8 @@ impl Driver<'_, '_, '_> {
     /// Rank 0 has said what there is: starts to load it.
     pub(super) fn resume(&mut self, notes: Notes) {
         let rank = &self.rank;
-        let recorder = Recorder::start(self.threads, self.work, notes, self.plan.call, &rank.place, rank.size());
+        let least = least_interval(rank.snapshots, rank.size());
+        let recorder = Recorder::start(self.threads, self.work, notes, self.plan.call, &rank.place, least);
         let (interrupts, now) = (Interrupts::watch(), Instant::now());
         interrupts.call_begins();
         self.journaling = Some(Journaling { recorder, interrupts, next_look: now, told: false, took: Duration::ZERO });

@@ -44,7 +44,7 @@ use recovery::{Found, leaves_of};
 use storage::{Files, Storage, UNFINISHED, write};
 
 pub use inspect::{CallRecord, FileRecord, Inspection, JobRecord, inspect};
-pub(crate) use recorder::{News, Recorder};
+pub(crate) use recorder::{News, Recorder, least_interval};
 
 const RUN: &str = "run";
 const SEALED: &str = "sealed";
