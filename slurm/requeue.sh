@@ -8,6 +8,9 @@
 #   it crashes (a rank dies by a signal)  the same
 #   it fails (a wrong argument, a panic)  the job ends with the program's code: another try would fail the same way
 #
+# Under srun, a program that fails on some ranks looks as if it had crashed: the others are killed, and srun tells that. So
+# the program leaves word in DIR/jobs, which counts before the code does.
+#
 # A job that was requeued RANKFOLD_TRIES times (default 3) without anything new in the journal gives up, with code 1.
 # SIGUSR1 and SIGTERM to the job's shell go on to the program, which then ends early and loses nothing.
 #
@@ -16,10 +19,11 @@
 run_and_requeue() {
     local dir=$1 launcher code signalled
     shift
-    export RANKFOLD_JOURNAL=$dir
+    export RANKFOLD_JOURNAL=$dir RANKFOLD_FAILED=$dir/jobs/failed-$(job_id)
     # Some versions of srun do not take the cores of a rank from the job.
     [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
     mkdir -p -m 700 "$dir/jobs" || exit 1
+    rm -f "$RANKFOLD_FAILED"
 
     # In the background: bash runs traps only between commands, and `wait` ends early for one.
     "$@" &
@@ -42,6 +46,9 @@ run_and_requeue() {
     if is_cancelled; then
         echo "$(job_name): cancelled; $dir keeps what is done" >&2
         exit "$code"
+    elif has_left_word; then
+        echo "$(job_name): the program failed: $(head -n 1 "$RANKFOLD_FAILED"); it is not tried again (code $code)" >&2
+        if [ "$code" -gt 128 ]; then exit 1; else exit "$code"; fi
     elif ! is_worth_another_job "$code"; then
         echo "$(job_name): the program failed with code $code; it is not tried again" >&2
         exit "$code"
@@ -69,6 +76,9 @@ is_cancelled() {
 }
 
 job_name() { echo "job ${SLURM_JOB_ID:-?} (restart ${SLURM_RESTART_COUNT:-0})"; }
+
+# Listed first: a network file system may remember for a while that there is no such file, but reads folders anew.
+has_left_word() { find "${RANKFOLD_FAILED%/*}" -name "${RANKFOLD_FAILED##*/}" -size +0 2>/dev/null | grep -q .; }
 
 # To the ranks: mpirun passes SIGUSR1 on to them; srun does not, but Slurm reaches the tasks of a job's steps itself.
 pass_on() {

@@ -1,7 +1,8 @@
-//! What the launcher and the machine tell a rank: its host, its cores, what bound it, and which program it runs.
+//! What the launcher and the machine tell a rank: its host, its cores, what bound it, and which program it runs. And the
+//! one thing that a rank tells the script that has started it: that another try would fail the same way.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -157,6 +158,17 @@ fn time_from(variable: &str) -> Result<Option<Duration>> {
             format!("unset {variable} or give it seconds, at most {SECONDS_MOST}"),
         )
     })
+}
+
+/// Leaves word that the program fails by itself, for a job script that starts again what was killed (`RANKFOLD_FAILED`
+/// names the file). Under srun, exit codes do not tell: where one rank calls `MPI_Abort`, or exits before the others, these
+/// are killed, and so is the job as far as its exit code says.
+///
+/// The first word counts: later failures follow from the first.
+pub(crate) fn leave_word(reason: impl std::fmt::Display) {
+    let Some(path) = std::env::var_os("RANKFOLD_FAILED").filter(|path| !path.is_empty()) else { return };
+    // Without it, the script makes some tries that are in vain.
+    let _ = std::fs::File::create_new(path).and_then(|mut file| writeln!(file, "{reason}"));
 }
 
 impl Introduction {
