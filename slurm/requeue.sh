@@ -8,18 +8,23 @@
 #   it crashes (a rank dies by a signal)  the same
 #   it fails (a wrong argument, a panic)  the job ends with the program's code: another try would fail the same way
 #
-# A job that was requeued RANKFOLD_TRIES times (default 3) without anything new in the journal gives up, with code 1.
+# Under srun, a program that fails on some ranks looks as if it had crashed: the others are killed, and srun tells that. So
+# the program leaves word in DIR/jobs, which counts before the code does.
+#
+# A job that was requeued RANKFOLD_TRIES times (default 3) without anything new in the journal gives up, with code 1; while
+# it looks for an item that ends its rank (docs/journal.md), nine times more.
 # SIGUSR1 and SIGTERM to the job's shell go on to the program, which then ends early and loses nothing.
 #
 # A job script sources this file; nothing else is needed.
 
 run_and_requeue() {
-    local dir=$1 launcher code signalled
+    local dir=$1 launcher code signalled tries
     shift
-    export RANKFOLD_JOURNAL=$dir
+    export RANKFOLD_JOURNAL=$dir RANKFOLD_FAILED=$dir/jobs/failed-$(job_id)
     # Some versions of srun do not take the cores of a rank from the job.
     [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
     mkdir -p -m 700 "$dir/jobs" || exit 1
+    rm -f "$RANKFOLD_FAILED"
 
     # In the background: bash runs traps only between commands, and `wait` ends early for one.
     "$@" &
@@ -42,11 +47,14 @@ run_and_requeue() {
     if is_cancelled; then
         echo "$(job_name): cancelled; $dir keeps what is done" >&2
         exit "$code"
+    elif has_left_word; then
+        echo "$(job_name): the program failed: $(head -n 1 "$RANKFOLD_FAILED"); it is not tried again (code $code)" >&2
+        if [ "$code" -gt 128 ]; then exit 1; else exit "$code"; fi
     elif ! is_worth_another_job "$code"; then
         echo "$(job_name): the program failed with code $code; it is not tried again" >&2
         exit "$code"
     elif ! has_gone_on "$dir"; then
-        echo "$(job_name): nothing new in $dir in ${RANKFOLD_TRIES:-3} jobs in a row, so it is not tried again (code $code)" >&2
+        echo "$(job_name): nothing new in $dir in $tries jobs in a row, so it is not tried again (code $code)" >&2
         exit 1
     fi
     echo "$(job_name): code $code: the job is queued again and will go on from $dir"
@@ -70,6 +78,9 @@ is_cancelled() {
 
 job_name() { echo "job ${SLURM_JOB_ID:-?} (restart ${SLURM_RESTART_COUNT:-0})"; }
 
+# Listed first: a network file system may remember for a while that there is no such file, but reads folders anew.
+has_left_word() { find "${RANKFOLD_FAILED%/*}" -name "${RANKFOLD_FAILED##*/}" -size +0 2>/dev/null | grep -q .; }
+
 # To the ranks: mpirun passes SIGUSR1 on to them; srun does not, but Slurm reaches the tasks of a job's steps itself.
 pass_on() {
     case ${2##*/} in
@@ -89,10 +100,13 @@ is_worth_another_job() {
 
 # Whether this job, or one of the few before it, has written anything new.
 has_gone_on() {
-    local now before=none tries=0 record=$1/jobs/requeued
-    now=$(cd "$1" && find calls -type f ! -name '*.new' -printf '%p %s\n' 2>/dev/null | sort | cksum)
+    local now before=none limit=${RANKFOLD_TRIES:-3} record=$1/jobs/requeued
+    tries=0
+    # A search for the item that ends its rank may have nothing else to show for some jobs.
+    [ -z "$(find "$1/calls" -name suspects -print -quit 2>/dev/null)" ] || limit=$((limit + 9))
+    now=$(cd "$1" && find calls -type f ! -name '*.new' ! -name 'm[0-9]*' ! -name suspects -printf '%p %s\n' 2>/dev/null | sort | cksum)
     [ ! -f "$record" ] || { read -r tries && read -r before; } <"$record"
     if [ "$now" = "$before" ]; then tries=$((tries + 1)); else tries=0; fi
     printf '%s\n%s\n' "$tries" "$now" >"$record"
-    [ "$tries" -lt "${RANKFOLD_TRIES:-3}" ]
+    [ "$tries" -lt "$limit" ]
 }

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::extent::{Extent, Leaves};
 use crate::interrupt::Deadline;
 use crate::journal::Entry;
+use crate::launch::leave_word;
 use crate::master::scheduler::{Config, Scheduler};
 use crate::rank::{Rank, Traffic};
 use crate::reduce::collective::{Value, reduce};
@@ -250,6 +251,7 @@ struct AbandonOnPanic<'r>(&'r mut Rank);
 impl Drop for AbandonOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            leave_word(format_args!("{} panicked", self.0.place));
             self.0.transport.abandon();
         }
         self.0.give_up_if_broken();

@@ -457,6 +457,7 @@ impl Driver<'_, '_, '_> {
             "rankfold: {} still compute {grace} s later and cannot be interrupted, so the program ends here",
             places.join(", ")
         );
+        error.leave_word();
         self.record_the_rest();
         self.rank.transport.abort(i32::from(error.code()))
     }

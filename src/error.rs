@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 use crate::interrupt::TRY_AGAIN;
+use crate::launch::leave_word;
 
 /// The result of a Rankfold call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -301,6 +302,14 @@ impl Error {
 
     pub(crate) fn code(&self) -> u8 {
         if matches!(*self.kind, ErrorKind::Interrupted { .. }) { TRY_AGAIN } else { 1 }
+    }
+
+    /// Tells the job script, where another job would fail the same way: an end that was asked for, and ranks that are lost,
+    /// are not the program's doing.
+    pub(crate) fn leave_word(&self) {
+        if !matches!(*self.kind, ErrorKind::Interrupted { .. } | ErrorKind::Mpi { .. } | ErrorKind::Silent { .. }) {
+            leave_word(self);
+        }
     }
 
     /// Whether this rank is the one that should show the error to a person.

@@ -1,7 +1,8 @@
-//! What the launcher and the machine tell a rank: its host, its cores, what bound it, and which program it runs.
+//! What the launcher and the machine tell a rank: its host, its cores, what bound it, and which program it runs. And the
+//! one thing that a rank tells the script that has started it: that another try would fail the same way.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct Introduction {
     pub threads: Option<u32>,
     /// How long silence is borne, as far as this rank was told.
     pub patience: Duration,
+    /// The least time between two snapshots, as far as this rank was told.
+    pub snapshots: Option<Duration>,
     pub program: Program,
     pub wire: u32,
 }
@@ -142,6 +145,32 @@ pub(crate) fn number_from(variable: &str, least: u64, most: u64) -> Result<Optio
     })
 }
 
+/// A length of time from a `RANKFOLD_…` variable. An empty variable counts as unset.
+fn time_from(variable: &str) -> Result<Option<Duration>> {
+    let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let seconds = value.to_str().and_then(|value| value.trim().parse().ok());
+    let seconds = seconds.filter(|seconds| (0.0..=SECONDS_MOST as f64).contains(seconds));
+    seconds.map(|seconds| Some(Duration::from_secs_f64(seconds))).ok_or_else(|| {
+        Error::launch(
+            format!("{variable}={} is no length of time", value.display()),
+            format!("unset {variable} or give it seconds, at most {SECONDS_MOST}"),
+        )
+    })
+}
+
+/// Leaves word that the program fails by itself, for a job script that starts again what was killed (`RANKFOLD_FAILED`
+/// names the file). Under srun, exit codes do not tell: where one rank calls `MPI_Abort`, or exits before the others, these
+/// are killed, and so is the job as far as its exit code says.
+///
+/// The first word counts: later failures follow from the first.
+pub(crate) fn leave_word(reason: impl std::fmt::Display) {
+    let Some(path) = std::env::var_os("RANKFOLD_FAILED").filter(|path| !path.is_empty()) else { return };
+    // Without it, the script makes some tries that are in vain.
+    let _ = std::fs::File::create_new(path).and_then(|mut file| writeln!(file, "{reason}"));
+}
+
 impl Introduction {
     pub fn of_this_process() -> Result<Self> {
         let (mut cpus, mut launcher_cpus) = (cpus_of(None), cpus_of(getppid()));
@@ -159,6 +188,7 @@ impl Introduction {
             launcher_cpus,
             threads: number_from("RANKFOLD_THREADS", 1, THREADS_MOST)?.map(|threads| threads as u32),
             patience: number_from("RANKFOLD_PATIENCE", 1, SECONDS_MOST)?.map_or(PATIENCE, Duration::from_secs),
+            snapshots: time_from("RANKFOLD_JOURNAL_INTERVAL")?,
             program: Program::of_this_process()?,
             wire: crate::wire::VERSION,
         })
@@ -263,10 +293,12 @@ pub(crate) struct Roster {
     /// Threads that each rank computes with.
     pub threads: Arc<[u32]>,
     pub patience: Patience,
+    /// The least time between two snapshots of a rank, where somebody has asked for one.
+    pub snapshots: Option<Duration>,
 }
 
 impl Roster {
-    /// Rank 0's patience is everybody's.
+    /// Rank 0's patience is everybody's, and so is the time between its snapshots.
     pub fn new(introductions: &[Introduction]) -> Self {
         let places = introductions.iter().enumerate().map(|(rank, who)| Place { rank, host: who.host.clone() });
         let patience = introductions.first().map_or(PATIENCE, |root| root.patience);
@@ -274,6 +306,7 @@ impl Roster {
             places: places.collect(),
             threads: share_cores(introductions).into(),
             patience: Patience::new(patience, introductions.len()),
+            snapshots: introductions.first().and_then(|root| root.snapshots),
         }
     }
 }
@@ -290,6 +323,7 @@ mod tests {
             launcher_cpus: launcher_cpus.into(),
             threads: None,
             patience: PATIENCE,
+            snapshots: None,
             program: Program { path: String::new(), length: 0, checksum: 0 },
             wire: 0,
         }

@@ -66,6 +66,7 @@
 //! | `RANKFOLD_JOURNAL` | a folder that all ranks share: the journal of all calls ([`Over::journal`]) |
 //! | `RANKFOLD_JOURNAL_INTERVAL` | least seconds between two snapshots of a rank; default 1, more with over 100 ranks |
 //! | `RANKFOLD_DEADLINE` | when a run with a journal has to end: seconds since 1970, or `+SECONDS`; default: what Slurm says |
+//! | `RANKFOLD_FAILED` | a file that gets the error of a program that fails by itself, for scripts that start again what was killed |
 //! | `RANKFOLD_FORCE_BUILD` | `1` goes on with a journal that another build of the program has begun |
 //! | `RANKFOLD_SKIP_POISONED` | `1` gives results without the items that end the rank which computes them ([`Over::skip_poisoned`]) |
 //! | `RANKFOLD_PATIENCE` | seconds of silence after which a rank is given up; default 30, more with over 10,000 ranks |

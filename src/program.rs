@@ -71,6 +71,7 @@ where
         Err(error) => {
             if error.is_ours_to_report() {
                 eprintln!("rankfold: error: {error}");
+                error.leave_word();
             }
             return ExitCode::FAILURE;
         }
@@ -93,6 +94,7 @@ where
                 std::thread::sleep(ROOT_FIRST);
             }
             eprintln!("error on rank {} ({}): {error}", world.rank(), world.host());
+            launch::leave_word(error);
             world.abort(1);
         }
     }

@@ -42,6 +42,8 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     /// The ranks without which the last call was completed, as far as they are still silent.
     pub lost: BTreeSet<usize>,
     pub patience: Patience,
+    /// The least time between two snapshots, where somebody has asked for one.
+    pub snapshots: Option<Duration>,
     /// The ranks that are through with this call, as far as they have said so.
     through: BTreeSet<usize>,
     /// When each rank was heard last.
@@ -86,6 +88,7 @@ impl<T: Transport> Rank<T> {
             left: BTreeMap::new(),
             lost: BTreeSet::new(),
             patience: roster.patience,
+            snapshots: roster.snapshots,
             through: BTreeSet::new(),
             heard: vec![Instant::now(); roster.places.len()],
             touched: Instant::now(),

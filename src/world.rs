@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::call::{self, Spec};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::job::Over;
-use crate::launch::{Introduction, Roster, in_one_process};
+use crate::launch::{Introduction, Roster, in_one_process, leave_word};
 use crate::rank::{ROOT_FIRST, Rank, new_pool};
 use crate::reduce::collective::Value;
 use crate::report::{Progress, Report};
@@ -56,7 +56,8 @@ struct Inner {
     /// Ranks 1 and up where all ranks live in this process and one `main` runs for all of them.
     followers: Vec<Rank<Threads>>,
     report: Option<Report>,
-    failed: bool,
+    /// The first error of a call.
+    failed: Option<Error>,
 }
 
 impl World {
@@ -295,7 +296,9 @@ impl World {
             }
             call::make(rank, spec, source, kernel)
         });
-        *failed |= outcome.is_err();
+        if let Err(error) = &outcome {
+            failed.get_or_insert_with(|| error.clone());
+        }
         let outcome = outcome?;
         *report = outcome.report;
         Ok(outcome.value)
@@ -312,8 +315,9 @@ impl World {
 
     /// An error that every rank finds by itself, like the others.
     pub(crate) fn failed(&self, kind: ErrorKind) -> Error {
-        self.inner.borrow_mut().failed = true;
-        Error::from(kind).on_rank(self.rank())
+        let error = Error::from(kind).on_rank(self.rank());
+        self.inner.borrow_mut().failed.get_or_insert_with(|| error.clone());
+        error
     }
 
     /// Ends all ranks, now.
@@ -342,7 +346,7 @@ impl World {
         Self {
             place: rank.place.clone(),
             threads: Arc::clone(&rank.threads),
-            inner: RefCell::new(Inner { rank, followers, report: None, failed: false }),
+            inner: RefCell::new(Inner { rank, followers, report: None, failed: None }),
             #[cfg(feature = "mpi")]
             communicator: None,
             stays_here: PhantomData,
@@ -366,6 +370,7 @@ impl Drop for World {
         }
         let Inner { rank, followers, failed, .. } = self.inner.get_mut();
         if std::thread::panicking() {
+            leave_word(format_args!("{} panicked", self.place));
             rank.journals.close(false);
             rank.transport.abandon();
             return;
@@ -375,16 +380,20 @@ impl Drop for World {
             rank.give_up_if_broken();
             return;
         }
+        #[cfg(feature = "mpi")]
+        if let Some(error) = failed.as_ref().filter(|error| self.communicator.is_some() && error.is_ours_to_report()) {
+            error.leave_word();
+        }
         // Others may be writing still: the next job must not begin before they are through.
         let left = if followers.is_empty() { rank.leave() } else { Ok(()) };
-        rank.journals.close(!*failed && left.is_ok());
+        rank.journals.close(failed.is_none() && left.is_ok());
         if left.is_err() {
             rank.give_up_if_broken();
         }
         if !followers.is_empty() {
             return;
         }
-        if *failed {
+        if failed.is_some() {
             // A rank that left early with an error of its own tells that first, then rank 0 tells the call's.
             let turns = if rank.rank() > 0 { 2 } else { u32::from(!rank.left.is_empty()) };
             std::thread::sleep(ROOT_FIRST * turns);

@@ -8,40 +8,8 @@ use rustix::process::Signal;
 
 mod support;
 use support::folder::Folder;
-use support::{Ended, run, run_alone, run_disturbed};
-
-fn command(folder: &Folder, ranks: &str) -> Command {
-    let mut command = Command::new(support::program("test-spmd"));
-    command.env("RANKFOLD_RANKS", ranks).env("RANKFOLD_JOURNAL", &folder.0).env("RANKFOLD_JOURNAL_INTERVAL", "0.05");
-    command
-}
-
-fn play(folder: &Folder, ranks: &str, environment: &[(&str, &str)], scenario: &[&str]) -> Ended {
-    let mut program = command(folder, ranks);
-    program.args(scenario).envs(environment.iter().copied());
-    run(program, support::HANGS)
-}
-
-/// What the program prints when nothing happens to it.
-fn undisturbed(millis: &str) -> String {
-    run_alone(&[], &["test-spmd", "journaled", millis]).output().to_owned()
-}
-
-/// Plays it until there is a snapshot, and sends it a signal then.
-fn interrupted(folder: &Folder, ranks: &str, signal: Signal) -> Ended {
-    let mut program = command(folder, ranks);
-    program.args(["journaled", "6000"]);
-    let (before, mut sent) = (folder.snapshots(), false);
-    let ended = run_disturbed(program, support::HANGS, |process| {
-        // A snapshot of this job: its signals are watched for, and it has something to lose.
-        if !sent && folder.snapshots().iter().any(|file| !before.contains(file)) {
-            sent = true;
-            rustix::process::kill_process(process, signal).expect("it runs");
-        }
-    });
-    assert!(sent, "it ended before there was a snapshot: {ended}");
-    ended
-}
+use support::journaled::{command, interrupted, play, undisturbed};
+use support::{HANGS, run_alone, run_disturbed};
 
 #[test]
 fn a_run_that_ends_early_goes_on_where_it_was_on_any_number_of_ranks() {
@@ -69,6 +37,20 @@ fn a_run_ends_before_its_time_does() {
     assert!(ended.elapsed < Duration::from_secs(7), "{ended}");
     let senseless = play(&folder, "2", &[("RANKFOLD_DEADLINE", "tomorrow")], &["journaled", "60000"]);
     senseless.says(&["RANKFOLD_DEADLINE=tomorrow is no time"]);
+}
+
+#[test]
+fn an_interval_that_is_no_number_is_refused_before_anything_is_computed() {
+    let folder = Folder::new("interval");
+    for senseless in ["often", "-1", "1e99", "NaN"] {
+        let ended = play(&folder, "3", &[("RANKFOLD_JOURNAL_INTERVAL", senseless)], &["journaled", "60000"]);
+        ended.says(&[
+            &format!("RANKFOLD_JOURNAL_INTERVAL={senseless} is no length of time"),
+            "unset RANKFOLD_JOURNAL_INTERVAL or give it seconds",
+        ]);
+        ended.times(1, "rankfold: error: ");
+        assert!(!folder.0.exists(), "nothing was begun: {ended}");
+    }
 }
 
 #[test]
@@ -138,18 +120,13 @@ fn damage_is_refused_with_file_and_place_and_a_torn_end_is_computed_again() {
 #[test]
 fn a_journal_that_is_deleted_or_full_costs_the_snapshots_and_not_the_result() {
     let folder = Folder::new("deleted");
-    let doomed = folder.0.clone();
-    let remover = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(700));
-        // A rank may write a file between the last look into a folder and its removal.
-        let removed = |_: &u32| {
-            std::thread::sleep(Duration::from_millis(5));
-            fs::remove_dir_all(&doomed).is_ok()
-        };
-        (0..200).find(removed).expect("it can be removed");
+    let (mut program, mut deleted) = (command(&folder, "2"), false);
+    program.args(["journaled", "4000"]);
+    let ended = run_disturbed(program, HANGS, |_| {
+        // What is written meanwhile is in the way of a removal.
+        deleted = deleted || !folder.snapshots().is_empty() && fs::remove_dir_all(&folder.0).is_ok();
     });
-    let ended = play(&folder, "2", &[], &["journaled", "4000"]);
-    remover.join().unwrap();
+    assert!(deleted, "{ended}");
     assert_eq!(ended.output(), undisturbed("4000"), "{ended}");
     // Whichever comes first: a snapshot, a result, or the next call.
     assert!(ended.stderr.contains("No such file or directory"), "{ended}");

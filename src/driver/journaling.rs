@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Driver, Plan};
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::{Deadline, Interrupts};
-use crate::journal::{Costs, Marks, News, Notes, Recorder, storage_of};
+use crate::journal::{Costs, Marks, News, Notes, Recorder, least_interval, storage_of};
 use crate::master::scheduler;
 use crate::rank::Rank;
 use crate::wire::ToMaster;
@@ -60,7 +60,8 @@ impl Driver<'_, '_, '_> {
         if !(precautions.watched.is_empty() && precautions.left_out.is_empty()) {
             self.work.guard(Guard::new(precautions, marks.clone()));
         }
-        let recorder = Recorder::start(self.threads, self.work, notes, self.plan.call, &rank.place, rank.size());
+        let least = least_interval(rank.snapshots, rank.size());
+        let recorder = Recorder::start(self.threads, self.work, notes, self.plan.call, &rank.place, least);
         let (interrupts, now) = (Interrupts::watch(), Instant::now());
         interrupts.call_begins();
         let (told, took) = (false, Duration::ZERO);

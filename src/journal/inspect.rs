@@ -90,11 +90,11 @@ pub struct JobRecord {
 /// # std::fs::remove_dir_all(folder).ok();
 /// # Ok::<(), rankfold::Error>(())
 /// ```
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct CallRecord {
     /// Counted from 1.
     pub number: u64,
-    /// The name given with `named`, or the operation.
+    /// The name given with `named`, or the operation; empty if the file that tells it is damaged.
     pub name: String,
     /// `map_reduce`, `map`, …
     pub operation: String,
@@ -112,7 +112,7 @@ pub struct CallRecord {
     /// The leaves that end the rank which computes them: first item, one behind the last, and which of these items it is,
     /// counted from 0; none where that is not known.
     pub poisoned: Vec<(u64, u64, Vec<u64>)>,
-    /// The files of the call.
+    /// The files of the call, without the one that describes it where that is sound.
     pub files: Vec<FileRecord>,
 }
 
@@ -206,32 +206,41 @@ fn job(number: u64, bytes: &[u8]) -> JobRecord {
     }
 }
 
+/// A call whose description is damaged is told by its files alone.
 fn call(storage: &dyn Storage, name: &str, names: &[String]) -> Option<CallRecord> {
     let folder = name.strip_suffix(&format!("/{CALL}"))?;
     let number = folder.strip_prefix("calls/")?.parse().ok()?;
-    let (signature, division): (Signature, Leaves) = unpack(name, &storage.read(name).ok()?).ok()?.1;
-    let (mut files, mut found, mut suspects) = (Vec::new(), Vec::new(), Suspects::default());
-    let is_kept = |other: &&String| *other != name && job_of_marks(other).is_none();
+    let (mut files, mut found, mut described) = (Vec::new(), Vec::new(), None);
+    let mut suspects = Suspects::default();
+    let is_kept = |other: &&String| !other.ends_with(UNFINISHED) && job_of_marks(other).is_none();
     let in_folder = |other: &&String| other.starts_with(&format!("{folder}/")) && is_kept(other);
-    for name in names.iter().filter(in_folder).filter(|name| !name.ends_with(UNFINISHED)) {
-        let Ok(bytes) = storage.read(name) else { continue };
-        if *name == format!("{folder}/{SUSPECTS}") {
-            suspects = unpack(name, &bytes).map(|(_, suspects)| suspects).unwrap_or_default();
+    for file in names.iter().filter(in_folder) {
+        let bytes = match storage.read(file) {
+            // Whoever works on the journal removes what is not needed any more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            bytes => bytes.map_err(|error| format!("it cannot be read: {error}")),
+        };
+        if *file == format!("{folder}/{SUSPECTS}") {
+            let known = bytes.as_ref().ok().and_then(|bytes| unpack(file, bytes).ok());
+            suspects = known.map(|(_, suspects)| suspects).unwrap_or_default();
         }
-        let mut record = file(name, bytes.len() as u64);
-        match format::decode(&bytes) {
-            Ok(_) if !holds_segments(name) => {}
-            Ok(Decoded { segments, torn, .. }) => {
-                (record.segments, record.torn) = (segments.len() as u64, torn.map(|(_, expected)| expected));
-                found.push(Found {
-                    name: name.clone(),
-                    extents: segments.into_iter().map(|(extent, _)| extent).collect(),
-                });
+        let (mut record, extents) = examine(file, bytes.as_deref().map_err(Clone::clone));
+        if file != name {
+            files.push(record);
+            found.push(Found { name: file.clone(), extents });
+            continue;
+        }
+        described = bytes.ok().and_then(|bytes| unpack::<(Signature, Leaves)>(name, &bytes).ok());
+        if described.is_none() {
+            if record.torn.is_none() {
+                record.damage.get_or_insert_with(|| "it does not tell which call it is of".to_owned());
             }
-            Err(refusal) => record.damage = Some(refusal.to_string()),
+            files.push(record);
         }
-        files.push(record);
     }
+    let Some((_, (signature, division))) = described else {
+        return Some(CallRecord { number, files, ..CallRecord::default() });
+    };
     let mut covered = Coverage::default();
     for extent in choose(&found).iter().flat_map(|file| &file.extents) {
         leaves_of(*extent, division.count()).into_iter().for_each(|part| drop(covered.insert(part)));
@@ -268,9 +277,25 @@ fn poisoned(items: Range<u64>, poison: &Poison) -> (u64, u64, Vec<u64>) {
     (items.start, items.end, which)
 }
 
-fn file(name: &str, bytes: u64) -> FileRecord {
+/// What there is to say of a file, and the segments in it.
+fn examine(name: &str, bytes: Result<&[u8], String>) -> (FileRecord, Vec<Extent>) {
     let rank = name.rsplit_once("-r").and_then(|(_, rank)| rank.parse().ok());
-    FileRecord { name: name.to_owned(), job: job_of(name), rank, bytes, ..FileRecord::default() }
+    let mut record = FileRecord { name: name.to_owned(), job: job_of(name), rank, ..FileRecord::default() };
+    let decoded = bytes.and_then(|bytes| {
+        record.bytes = bytes.len() as u64;
+        format::decode(bytes).map_err(|refusal| refusal.to_string())
+    });
+    match decoded {
+        Ok(_) if !holds_segments(name) && !name.ends_with(CALL) => (record, Vec::new()),
+        Ok(Decoded { segments, torn, .. }) => {
+            (record.segments, record.torn) = (segments.len() as u64, torn.map(|(_, expected)| expected));
+            (record, segments.into_iter().map(|(extent, _)| extent).collect())
+        }
+        Err(damage) => {
+            record.damage = Some(damage);
+            (record, Vec::new())
+        }
+    }
 }
 
 /// Neighbours as one range; the first hundred.

@@ -55,7 +55,7 @@ use suspects::Suspects;
 pub(crate) use costs::Costs;
 pub use inspect::{CallRecord, FileRecord, Inspection, JobRecord, inspect};
 pub(crate) use marks::Marks;
-pub(crate) use recorder::{News, Recorder};
+pub(crate) use recorder::{News, Recorder, least_interval};
 pub(crate) use recovery::leaves_of;
 
 const RUN: &str = "run";

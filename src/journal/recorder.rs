@@ -65,11 +65,9 @@ pub(super) struct Desk<'w> {
 }
 
 /// The least time between two snapshots, as asked for or by the number of ranks.
-pub(super) fn least_interval(size: usize) -> Duration {
-    let asked = std::env::var("RANKFOLD_JOURNAL_INTERVAL").ok();
-    let asked = asked.and_then(|text| text.trim().parse().ok()).filter(|seconds: &f64| (0.0..1e9).contains(seconds));
+pub(crate) fn least_interval(asked: Option<Duration>, size: usize) -> Duration {
     let fair = Duration::from_secs(1) / SNAPSHOTS_A_SECOND * u32::try_from(size).unwrap_or(u32::MAX);
-    asked.map_or(LEAST.max(fair), Duration::from_secs_f64)
+    asked.unwrap_or(LEAST.max(fair))
 }
 
 impl Recorder {
@@ -80,11 +78,10 @@ impl Recorder {
         notes: Notes,
         call: &str,
         place: &Place,
-        size: usize,
+        least: Duration,
     ) -> Self {
         let (orders, ordered) = channel();
         let (tell, news) = channel();
-        let least = least_interval(size);
         // Ranks that all write at the same moment would wait for each other.
         let spread = least * (place.rank % 16) as u32 / 16;
         let mut desk = Desk::new(work, storage_of(&notes), notes, call, place);

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 pub mod folder;
+pub mod journaled;
 pub mod poison;
 
 use std::io::Read;

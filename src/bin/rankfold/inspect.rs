@@ -35,7 +35,8 @@ impl Inspect {
         let unsound: Vec<&FileRecord> = files().filter(|file| file.damage.is_some() || file.torn.is_some()).collect();
         let text = match (self.json, self.verify) {
             (true, _) => serde_json::to_string_pretty(&inspection)? + "\n",
-            (false, true) => verdict(files().count(), &unsound),
+            // Beside these, the file of the run and one for each call were read.
+            (false, true) => verdict(1 + inspection.calls.len() + files().count(), &unsound),
             (false, false) => describe(&inspection, &unsound),
         };
         super::print(&text)?;
@@ -96,6 +97,9 @@ fn describe(inspection: &Inspection, unsound: &[&FileRecord]) -> String {
 
 fn line(call: &CallRecord) -> String {
     let CallRecord { number, name, operation, items, done, has_result, missing, suspects, poisoned, files } = call;
+    if operation.is_empty() {
+        return format!("call {number:<4} which one it is cannot be read\n");
+    }
     let what = if name == operation { name.clone() } else { format!("{name} ({operation})") };
     if *has_result {
         let done = counted(*items, "item");
