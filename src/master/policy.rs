@@ -21,7 +21,9 @@
 //! Where a call has few leaves for each thread, batches are as short as is sensible at all: so few of them can cost no more
 //! than a moment, whatever the gap, and a leaf that turns out long holds up no others.
 //!
-//! As long as nothing has been measured, a worker's batches double in length ("slow start").
+//! As long as nothing has been measured where a worker computes, its batches double in length ("slow start"), whatever
+//! others have measured elsewhere: a batch of cheap leaves' length, in a place where leaves are dear, can outlast the
+//! call, and its worker holds a second one by the time the first could be known to be late.
 
 use crate::wire::Cost;
 
@@ -103,11 +105,11 @@ impl Policy {
         self.service.add(seconds);
     }
 
-    /// The estimate of a worker that moves to another part of the input.
+    /// The estimate of a worker that moves to another part of the input: what is known there, or nothing, since what
+    /// leaves cost where it comes from says nothing of others.
     pub fn moved(mine: &mut Estimate, theirs: &Estimate) {
-        if theirs.mean.0.is_some() {
-            (mine.mean, mine.variance) = (theirs.mean, theirs.variance);
-        }
+        let last = if theirs.mean.0.is_some() { mine.last } else { 0 };
+        *mine = Estimate { last, ..*theirs };
     }
 
     /// The number of leaves of a worker's next batch; at least 1.
@@ -125,7 +127,12 @@ impl Policy {
         let len = wanted.clamp(least / seconds, least.max(LONGEST) / seconds);
         // No thread is left without a leaf while there is one to give.
         let len = len.max(share.min(f64::from(demand.threads))).max(1.0) as u64;
-        if estimate.last == 0 { len } else { len.min(estimate.last.saturating_mul(GROWTH)) }.max(1)
+        let most = match (estimate.mean.0, estimate.last) {
+            (None, _) => slow_start,
+            (Some(_), 0) => u64::MAX,
+            (Some(_), last) => last.saturating_mul(GROWTH),
+        };
+        len.min(most).max(1)
     }
 
     /// Below this many seconds a batch loses too much to overhead.
@@ -251,6 +258,25 @@ mod tests {
         }
         let all = demand(4000, 64);
         assert!(other.batch_len(&varied, &all) < policy.batch_len(&steady, &all));
+    }
+
+    #[test]
+    fn a_worker_that_comes_from_cheap_leaves_to_unknown_ones_starts_slowly_again() {
+        let (policy, mut estimate) = learned(1e-5, 0.0);
+        estimate.assigned(32_768);
+        Policy::moved(&mut estimate, &Estimate { last: 1, ..Estimate::default() });
+        let first = policy.batch_len(&estimate, &demand(1 << 20, 4));
+        estimate.assigned(first);
+        assert_eq!([first, policy.batch_len(&estimate, &demand(1 << 20, 4))], [1, 2]);
+    }
+
+    #[test]
+    fn a_worker_that_moves_to_where_costs_are_known_goes_on_with_them() {
+        let (policy, theirs) = learned(1e-3, 0.0);
+        let mut mine = Estimate::default();
+        mine.assigned(1024);
+        Policy::moved(&mut mine, &theirs);
+        assert_eq!(policy.batch_len(&mine, &demand(1 << 20, 4)), 500);
     }
 
     proptest! {
