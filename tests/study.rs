@@ -38,6 +38,23 @@ fn a_quick_study_compares_five_schedulers_and_draws_them() {
 }
 
 #[test]
+fn heavy_tails_are_measured_with_several_seeds_and_their_spread_is_told() {
+    let csv = std::env::temp_dir().join(format!("rankfold-seeds-{}.csv", std::process::id()));
+    let mut command = Command::new(program("scale_study"));
+    command.args(["--quick", "--workloads", "uniform,pareto", "--seeds", "3", "--csv"]).arg(&csv);
+    let ended = run(command, HANGS);
+    let numbers = std::fs::read_to_string(&csv).unwrap();
+    std::fs::remove_file(csv).unwrap();
+
+    assert!(ended.output().contains("Pareto, 1 ms: the geometric mean of 3 seeds"), "{ended}");
+    let seeds = |workload: &str| -> Vec<&str> {
+        let start = format!("135,{workload},0.001,Rankfold,");
+        numbers.lines().filter(|line| line.starts_with(&start)).filter_map(|line| line.split(',').next_back()).collect()
+    };
+    assert_eq!((seeds("Pareto"), seeds("uniform")), (vec!["1", "2", "3"], vec!["1"]), "{numbers}");
+}
+
+#[test]
 fn a_workload_that_does_not_exist_is_refused_with_those_that_do() {
     let mut command = Command::new(program("scale_study"));
     command.args(["--quick", "--workloads", "ramp,fractal"]);

@@ -1,4 +1,7 @@
 //! What is measured: a cell is one machine, one workload and one cost of an item, tried with every scheduler.
+//!
+//! Where costs have a heavy tail, the dearest item decides how long a run takes, and its place in the input which
+//! scheduler is lucky. One draw of the costs says nothing then: such cells are run with several seeds.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -32,6 +35,8 @@ pub struct Cell {
     /// Seconds of work for each rank.
     pub work: f64,
     pub seed: u64,
+    /// How many seeds, from `seed` on, are tried where costs have a heavy tail.
+    pub seeds: u64,
 }
 
 /// Schedulers in the order of the tables' columns.
@@ -42,10 +47,17 @@ pub const GUIDED: usize = 2;
 pub const FACTORING: usize = 3;
 pub const RANKFOLD: usize = 4;
 
-/// A cell and how each scheduler did.
-#[derive(Debug, Clone, Copy)]
+/// A cell and how each scheduler did, with each of its seeds.
+#[derive(Debug)]
 pub struct Measured {
     pub cell: Cell,
+    pub runs: Vec<Run>,
+}
+
+/// How each scheduler did with the costs that a seed gave.
+#[derive(Debug)]
+pub struct Run {
+    pub seed: u64,
     pub forecasts: [Forecast; 5],
     /// The best fixed chunk, in leaves, and whether ranks asked ahead.
     pub chunk: (u64, bool),
@@ -69,6 +81,13 @@ impl Load {
 }
 
 impl Cell {
+    /// More than one only where the variance of costs is infinite.
+    fn seeds(&self) -> impl ExactSizeIterator<Item = u64> + use<> {
+        let (first, heavy) = (self.seed, self.load.workload == Workload::Pareto);
+        let count = if heavy { self.seeds } else { 1 };
+        (0..count as usize).map(move |number| first.wrapping_add(number as u64))
+    }
+
     fn machine(&self) -> Machine {
         let mut machine = Machine::new(self.ranks);
         match self.load.trouble {
@@ -82,44 +101,69 @@ impl Cell {
         machine
     }
 
-    fn measure(&self) -> Measured {
+    fn run(&self, seed: u64) -> Run {
         let items = (self.ranks as f64 * self.work / self.cost).round().max(1.0) as u64;
-        let costs = self.load.workload.costs(items, self.cost, self.seed);
+        let costs = self.load.workload.costs(items, self.cost, seed);
         let machine = self.machine();
         let try_out = |scheme| run(&machine, &costs, scheme);
         let (chunk, fixed) = best_chunk(&machine, &costs);
         let [even, guided, factoring, ours] =
             [Scheme::Static, Scheme::Guided, Scheme::Factoring, Scheme::Rankfold].map(try_out);
-        Measured { cell: *self, forecasts: [even, fixed, guided, factoring, ours], chunk }
+        Run { seed, forecasts: [even, fixed, guided, factoring, ours], chunk }
     }
 }
 
 impl Measured {
+    /// The geometric mean over the seeds.
     pub fn efficiency(&self, scheme: usize) -> f64 {
-        self.forecasts[scheme].efficiency
+        geometric_mean(self.runs.iter().map(|run| run.forecasts[scheme].efficiency))
     }
 
     /// How Rankfold does in comparison.
     pub fn against(&self, scheme: usize) -> f64 {
         self.efficiency(RANKFOLD) / self.efficiency(scheme)
     }
+
+    /// The least and the greatest of what [`Measured::against`] is with single seeds, if there are several.
+    pub fn spread(&self, scheme: usize) -> Option<(f64, f64)> {
+        let ratio = |run: &Run| run.forecasts[RANKFOLD].efficiency / run.forecasts[scheme].efficiency;
+        let widen = |(least, most): (f64, f64), ratio: f64| (least.min(ratio), most.max(ratio));
+        (self.runs.len() > 1).then(|| self.runs.iter().map(ratio).fold((f64::INFINITY, 0.0), widen))
+    }
+
+    /// The best fixed chunk, if it is the same with each seed.
+    pub fn chunk(&self) -> Option<(u64, bool)> {
+        let (first, others) = self.runs.split_first()?;
+        others.iter().all(|run| run.chunk == first.chunk).then_some(first.chunk)
+    }
+}
+
+pub fn geometric_mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (count, logs) = values.fold((0u32, 0.0), |(count, logs), value| (count + 1, logs + value.ln()));
+    (logs / f64::from(count)).exp()
 }
 
 /// Measures cells on all cores, and tells on standard error how far it is.
 pub fn measure_all(cells: &[Cell]) -> Vec<Measured> {
     let (done, begun) = (AtomicUsize::new(0), Instant::now());
-    // A cell takes seconds and some megabytes: no core should hold two.
-    cells
+    let tasks: Vec<(&Cell, u64)> = cells.iter().flat_map(|cell| cell.seeds().map(move |seed| (cell, seed))).collect();
+    // A run takes seconds and some megabytes: no core should hold two.
+    let runs: Vec<Run> = tasks
         .par_iter()
         .with_max_len(1)
-        .map(|cell| {
-            let measured = cell.measure();
+        .map(|(cell, seed)| {
+            let run = cell.run(*seed);
             let (done, seconds) = (done.fetch_add(1, Ordering::Relaxed) + 1, begun.elapsed().as_secs_f64());
-            let (all, Cell { ranks, load, cost, .. }) = (cells.len(), cell);
-            eprintln!("{ranks} ranks: {done} of {all} cells after {seconds:.1} s ({}, {cost} s)", load.name);
-            measured
+            let (all, Cell { ranks, load, cost, .. }) = (tasks.len(), cell);
+            eprintln!(
+                "{ranks} ranks: {done} of {all} runs after {seconds:.1} s ({}, {cost} s, seed {seed})",
+                load.name
+            );
+            run
         })
-        .collect()
+        .collect();
+    let mut runs = runs.into_iter();
+    cells.iter().map(|cell| Measured { cell: *cell, runs: runs.by_ref().take(cell.seeds().len()).collect() }).collect()
 }
 
 /// The chunk size with the shortest run, found by trying; from the largest down, until smaller ones only get worse.

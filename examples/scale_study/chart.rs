@@ -37,7 +37,7 @@ pub fn svg(all: &[Measured], command: &str) -> String {
     for (number, ranks) in machines.into_iter().enumerate() {
         let (column, row) = ((number % columns) as f64, (number / columns) as f64);
         let (left, top) = (NAMES + column * (AXIS + BETWEEN), HEAD + row * panel_height + PANEL_HEAD);
-        let cells: Vec<Measured> = all.iter().filter(|it| it.cell.ranks == ranks).copied().collect();
+        let cells: Vec<&Measured> = all.iter().filter(|it| it.cell.ranks == ranks).collect();
         panel(&mut out, &cells, &loads, [left, top], column == 0.0);
     }
     out.push_str("</svg>\n");
@@ -47,7 +47,11 @@ pub fn svg(all: &[Measured], command: &str) -> String {
 fn head(out: &mut String, all: &[Measured], command: &str) {
     let work = all.first().map_or(0.0, |it| it.cell.work);
     text(out, [24.0, 34.0], "font-size=\"21\" font-weight=\"bold\"", "Efficiency of schedulers on simulated machines");
-    let what = format!("% of the ideal, with {work} s of work for each rank; geometric mean over the costs of an item");
+    let several = all.iter().find(|it| it.runs.len() > 1);
+    let seeds =
+        several.map_or(String::new(), |it| format!(", for {} over {} seeds too", it.cell.load.name, it.runs.len()));
+    let what =
+        format!("% of the ideal, {work} s of work for each rank; geometric mean over the costs of an item{seeds}");
     text(out, [24.0, 56.0], "", &what);
     text(out, [24.0, 76.0], "font-size=\"11\" fill=\"#666\" font-family=\"monospace\"", command);
     let mut x = 30.0;
@@ -60,7 +64,7 @@ fn head(out: &mut String, all: &[Measured], command: &str) {
 }
 
 /// The cells of one machine; its rows begin at the given place.
-fn panel(out: &mut String, cells: &[Measured], loads: &[Load], [left, top]: [f64; 2], with_names: bool) {
+fn panel(out: &mut String, cells: &[&Measured], loads: &[Load], [left, top]: [f64; 2], with_names: bool) {
     let bottom = top + ROW * loads.len() as f64;
     let ranks = cells.first().map_or(0, |it| it.cell.ranks);
     let title = format!("{} ranks", grouped(ranks as u64));
@@ -81,12 +85,12 @@ fn panel(out: &mut String, cells: &[Measured], loads: &[Load], [left, top]: [f64
         if with_names {
             text(out, [left - 14.0, middle + 4.5], "text-anchor=\"end\"", load.name);
         }
-        let of_load: Vec<Measured> = cells.iter().filter(|it| it.cell.load == *load).copied().collect();
+        let of_load = || cells.iter().copied().filter(|it| it.cell.load == *load);
         for scheme in 0..SCHEMES.len() {
             let shift = STEP * (scheme as f64 - (SCHEMES.len() - 1) as f64 / 2.0);
-            mark(out, scheme, [left + AXIS * mean(&of_load, scheme), middle + shift]);
+            mark(out, scheme, [left + AXIS * mean(of_load(), scheme), middle + shift]);
         }
-        let ours = format!("{:.0} %", 100.0 * mean(&of_load, RANKFOLD));
+        let ours = format!("{:.0} %", 100.0 * mean(of_load(), RANKFOLD));
         text(out, [left + AXIS + 14.0, middle + 4.5], &number_style(), &ours);
     }
 }

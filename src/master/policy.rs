@@ -21,9 +21,10 @@
 //! Where a call has few leaves for each thread, batches are as short as is sensible at all: so few of them can cost no more
 //! than a moment, whatever the gap, and a leaf that turns out long holds up no others.
 //!
-//! As long as nothing has been measured, a worker's batches double in length ("slow start"). What a call has cost is
-//! remembered, by the item: the next one of the same functions, in this job or the next, begins with batches of the right
-//! length.
+//! As long as nothing has been measured where a worker computes, its batches double in length ("slow start"), whatever
+//! others have measured elsewhere: a batch of cheap leaves' length, in a place where leaves are dear, can outlast the
+//! call, and its worker holds a second one by the time the first could be known to be late. What a call has cost is remembered,
+//! by the item: the next one of the same functions, in this job or the next, begins with batches of the right length.
 
 use serde::{Deserialize, Serialize};
 
@@ -106,12 +107,14 @@ impl Policy {
         Self { gap: Mean(Some(GAP_LEAST)), service: Mean(None), common: Estimate::default() }
     }
 
-    /// Begins with what an earlier call has cost, whose leaves may have had another length.
-    pub fn recall(&mut self, learned: &Learned, leaf: u64) {
+    /// Begins with what an earlier call has cost, whose leaves may have had another length. Gives the estimate with which
+    /// each worker begins.
+    pub fn recall(&mut self, learned: &Learned, leaf: u64) -> Estimate {
         let scale = leaf as f64 / learned.leaf.max(1) as f64;
         let scaled = |value: Option<f64>| Mean(value.filter(|value| value.is_finite()).map(|value| value * scale));
         (self.common.mean, self.common.variance) = (scaled(learned.mean), scaled(learned.variance));
         (self.gap, self.service) = (Mean(learned.gap.or(self.gap.0)), Mean(learned.service));
+        self.common
     }
 
     /// What this call has cost, in leaves of so many items.
@@ -134,11 +137,11 @@ impl Policy {
         self.service.add(seconds);
     }
 
-    /// The estimate of a worker that moves to another part of the input.
+    /// The estimate of a worker that moves to another part of the input: what is known there, or nothing, since what
+    /// leaves cost where it comes from says nothing of others.
     pub fn moved(mine: &mut Estimate, theirs: &Estimate) {
-        if theirs.mean.0.is_some() {
-            (mine.mean, mine.variance) = (theirs.mean, theirs.variance);
-        }
+        let last = if theirs.mean.0.is_some() { mine.last } else { 0 };
+        *mine = Estimate { last, ..*theirs };
     }
 
     /// The number of leaves of a worker's next batch; at least 1.
@@ -156,7 +159,12 @@ impl Policy {
         let len = wanted.clamp(least / seconds, least.max(LONGEST) / seconds);
         // No thread is left without a leaf while there is one to give.
         let len = len.max(share.min(f64::from(demand.threads))).max(1.0) as u64;
-        if estimate.last == 0 { len } else { len.min(estimate.last.saturating_mul(GROWTH)) }.max(1)
+        let most = match (estimate.mean.0, estimate.last) {
+            (None, _) => slow_start,
+            (Some(_), 0) => u64::MAX,
+            (Some(_), last) => last.saturating_mul(GROWTH),
+        };
+        len.min(most).max(1)
     }
 
     /// Below this many seconds a batch loses too much to overhead.
@@ -288,14 +296,29 @@ mod tests {
     fn what_was_learned_is_remembered_by_the_item() {
         let (policy, _) = learned(1e-3, 0.0);
         let mut next = Policy::new();
-        next.recall(&policy.learned(4), 8);
-        assert_eq!(
-            next.batch_len(&Estimate::default(), &demand(1 << 20, 4)),
-            250,
-            "half a second of leaves twice as long"
-        );
-        next.recall(&Learned { mean: Some(f64::NAN), ..Learned::default() }, 8);
-        assert_eq!(next.batch_len(&Estimate::default(), &demand(1 << 20, 4)), 1, "what makes no sense is not known");
+        let estimate = next.recall(&policy.learned(4), 8);
+        assert_eq!(next.batch_len(&estimate, &demand(1 << 20, 4)), 250, "half a second of leaves twice as long");
+        let estimate = next.recall(&Learned { mean: Some(f64::NAN), ..Learned::default() }, 8);
+        assert_eq!(next.batch_len(&estimate, &demand(1 << 20, 4)), 1, "what makes no sense is not known");
+    }
+
+    #[test]
+    fn a_worker_that_comes_from_cheap_leaves_to_unknown_ones_starts_slowly_again() {
+        let (policy, mut estimate) = learned(1e-5, 0.0);
+        estimate.assigned(32_768);
+        Policy::moved(&mut estimate, &Estimate { last: 1, ..Estimate::default() });
+        let first = policy.batch_len(&estimate, &demand(1 << 20, 4));
+        estimate.assigned(first);
+        assert_eq!([first, policy.batch_len(&estimate, &demand(1 << 20, 4))], [1, 2]);
+    }
+
+    #[test]
+    fn a_worker_that_moves_to_where_costs_are_known_goes_on_with_them() {
+        let (policy, theirs) = learned(1e-3, 0.0);
+        let mut mine = Estimate::default();
+        mine.assigned(1024);
+        Policy::moved(&mut mine, &theirs);
+        assert_eq!(policy.batch_len(&mine, &demand(1 << 20, 4)), 500);
     }
 
     proptest! {

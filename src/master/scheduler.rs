@@ -259,7 +259,8 @@ impl Scheduler {
 
     /// What an earlier call has cost that was like this one. Comes before any event.
     pub fn recall_costs(&mut self, learned: &Learned) {
-        self.policy.recall(learned, self.config.leaf);
+        let estimate = self.policy.recall(learned, self.config.leaf);
+        self.workers.iter_mut().for_each(|worker| worker.estimate = estimate);
     }
 
     /// What this call costs, as far as is known.
