@@ -31,6 +31,10 @@ const LOOK_AHEAD: u64 = 1 << 10;
 /// What `map_batches` is given at most, besides the end of its last line: it is in memory, once for each thread.
 const LONGEST_BATCH: u64 = 16 << 20;
 
+/// What `fold_batches` is given at most, besides the end of its last line: it is in the cache of a core still when it is
+/// looked at, after it was read and checked.
+const LONGEST_PIECE: u64 = 1 << 20;
+
 /// Each further look is twice as long, up to this.
 const LONGEST_LOOK_AHEAD: u64 = 1 << 20;
 
@@ -271,6 +275,10 @@ impl Source for Lines {
 
     fn batch(&self) -> u64 {
         LONGEST_BATCH
+    }
+
+    fn piece(&self) -> u64 {
+        LONGEST_PIECE
     }
 
     fn leaf(&self, len: u64) -> u64 {

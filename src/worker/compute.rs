@@ -71,6 +71,12 @@ pub(crate) trait Kernel<S: Source>: Sync {
     /// The partial of some items; nothing where there are none. Keeps `at` up to date.
     fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<Self::Partial>;
 
+    /// The partial of a piece and of those before it, which came to `before`. Asked of kernels that fold pieces.
+    fn fold_on(&self, before: Self::Partial, items: S::Batch, at: &At<'_>) -> Option<Self::Partial> {
+        let next = self.fold(items, at)?;
+        Some(self.combine(before, next))
+    }
+
     fn combine(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
 }
 
@@ -83,6 +89,15 @@ pub(crate) enum Runs {
     Any,
     /// A whole batch: the user asked for it.
     Batch,
+    /// A whole batch, piece by piece.
+    Pieces,
+}
+
+impl Runs {
+    /// Whether the batches themselves are folded, each by one thread.
+    pub fn are_batches(self) -> bool {
+        matches!(self, Self::Batch | Self::Pieces)
+    }
 }
 
 /// Where a thread is, so that a panic can be told apart: which item of the run, and in which function.
@@ -234,7 +249,7 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
 
     /// The value of an extent: halves on as many threads as are free, down to the grain. Nothing if some part failed.
     fn value(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Outcome<K::Partial>, Fruitless> {
-        if extent.len <= run.grain || K::RUNS == Runs::Batch {
+        if extent.len <= run.grain || K::RUNS.are_batches() {
             return self.piece(extent, run);
         }
         let [first, second] = extent.halves();
@@ -266,7 +281,9 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
                 let items = at.items.get().0..at.items.get().1;
                 let item = match (at.role.get(), K::RUNS) {
                     (Role::Combiner, _) => format!("the partials of items {} to {}", items.start, items.end - 1),
-                    (Role::Mapper, Runs::Batch) => format!("the batch of items {} to {}", items.start, items.end - 1),
+                    (Role::Mapper, Runs::Batch | Runs::Pieces) => {
+                        format!("the batch of items {} to {}", items.start, items.end - 1)
+                    }
                     (Role::Mapper, _) => self.source.describe(items, at.nth.get()),
                 };
                 Err(run.fail(self.panicked(at.role.get(), item, caught)))
@@ -307,11 +324,23 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
             return Ok(Outcome::Cut);
         }
         let items = self.items_of(extent);
-        at.items.set((items.start, items.end));
-        at.nth.set(0);
-        let value = self.kernel.fold(self.source.read(run.parcel, items).map_err(Stop::Unreadable)?, at);
-        let cancelled = run.signals.cancelled.load(Ordering::Relaxed);
-        if cancelled { Err(Stop::Cancelled) } else { Ok(Outcome::Whole(value)) }
+        let longest = if K::RUNS == Runs::Pieces { self.source.piece().max(1) } else { u64::MAX };
+        let (mut value, mut start) = (None, items.start);
+        while start < items.end {
+            let end = items.end.min(start.saturating_add(longest));
+            at.items.set((start, end));
+            at.nth.set(0);
+            let piece = self.source.read(run.parcel, start..end).map_err(Stop::Unreadable)?;
+            value = match value {
+                Some(before) => self.kernel.fold_on(before, piece, at),
+                None => self.kernel.fold(piece, at),
+            };
+            if run.signals.cancelled.load(Ordering::Relaxed) {
+                return Err(Stop::Cancelled);
+            }
+            start = end;
+        }
+        Ok(Outcome::Whole(value))
     }
 
     /// Keeps one half of an extent of which the other half was cut.
@@ -440,7 +469,7 @@ where
         let length = match K::RUNS {
             Runs::Leaf => 1,
             Runs::Any => (grain.min(batch.len) / CUTS).max(1),
-            Runs::Batch => batch.len,
+            Runs::Batch | Runs::Pieces => batch.len,
         };
         let run = Running { parcel, grain, run: length, signals, rest, failure, busy_nanos };
         let outcome = match self.value(batch, &run) {
@@ -462,138 +491,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Adds floating-point numbers of very different size: any other order of additions shows in the bits.
-    struct Sum;
-
-    impl Kernel<Range<u64>> for Sum {
-        type Partial = f64;
-        const RUNS: Runs = Runs::Leaf;
-
-        fn fold(&self, items: Range<u64>, _at: &At<'_>) -> Option<f64> {
-            items.map(|item| 1.0 / (item as f64 + 0.1)).reduce(|a, b| a + b)
-        }
-
-        fn combine(&self, left: f64, right: f64) -> f64 {
-            left + right
-        }
-    }
-
-    fn sum(items: u64, leaf: u64, threads: usize, longest: u64) -> u64 {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let place = Place { rank: 0, host: "here".into() };
-        let (source, leaves) = (0..items, Leaves::new(items, leaf));
-        let computation = Computation::new("sum", &place, Some(leaves), threads, &source, &Sum);
-        let mut at = 0;
-        while at < leaves.count() {
-            let batch = Extent::at_front(at, leaves.count(), longest);
-            let (cancelled, cut) = (AtomicBool::new(false), AtomicBool::new(false));
-            let signals = Signals { cancelled: &cancelled, cut: &cut };
-            pool.install(|| computation.compute(batch, &[], signals)).unwrap();
-            at = batch.end();
-        }
-        computation.take_segments().complete().unwrap().unwrap().to_bits()
-    }
-
-    #[test]
-    fn a_sum_has_the_same_bits_for_any_batch_length_and_number_of_threads() {
-        let reference = sum(10_007, 4, 1, 1 << 20);
-        for threads in [1, 2, 5] {
-            for longest in [1, 3, 64, 1 << 20] {
-                assert_eq!(sum(10_007, 4, threads, longest), reference, "{threads} threads, batches of {longest}");
-            }
-        }
-    }
-
-    /// Takes its time to combine.
-    struct Slow;
-
-    impl Kernel<Range<u64>> for Slow {
-        type Partial = f64;
-        const RUNS: Runs = Runs::Leaf;
-
-        fn fold(&self, items: Range<u64>, at: &At<'_>) -> Option<f64> {
-            Sum.fold(items, at)
-        }
-
-        fn combine(&self, left: f64, right: f64) -> f64 {
-            std::thread::sleep(Duration::from_millis(3));
-            left + right
-        }
-    }
-
-    #[test]
-    fn a_snapshot_holds_all_that_the_last_one_held_also_while_partials_are_combined() {
-        let (place, source, leaves) = (Place { rank: 0, host: "here".into() }, 0..64u64, Leaves::new(64, 1));
-        let computation = Computation::new("sum", &place, Some(leaves), 1, &source, &Slow);
-        let mut before = Coverage::default();
-        std::thread::scope(|scope| {
-            let computing = scope.spawn(|| {
-                for leaf in 0..64 {
-                    let (cancelled, cut) = (AtomicBool::new(false), AtomicBool::new(false));
-                    let signals = Signals { cancelled: &cancelled, cut: &cut };
-                    computation.compute(Extent::new(leaf, 1), &[], signals).unwrap();
-                }
-            });
-            while !computing.is_finished() {
-                let mut now = Coverage::default();
-                computation.snapshot().unwrap().iter().for_each(|(extent, _)| drop(now.insert(*extent)));
-                let lost: Vec<Extent> = before.runs().filter(|run| !now.contains(*run)).collect();
-                assert!(lost.is_empty(), "{lost:?} was in the last snapshot");
-                before = now;
-            }
-        });
-        let all = computation.snapshot().unwrap();
-        assert_eq!(all.iter().map(|(extent, _)| *extent).collect::<Vec<_>>(), [Extent::new(0, 64)]);
-    }
-
-    /// Cuts its own batch when it comes to a certain item.
-    struct Cutting<'a> {
-        at: u64,
-        cut: &'a AtomicBool,
-    }
-
-    impl Kernel<Range<u64>> for Cutting<'_> {
-        type Partial = f64;
-        const RUNS: Runs = Runs::Leaf;
-
-        fn fold(&self, items: Range<u64>, at: &At<'_>) -> Option<f64> {
-            self.cut.fetch_or(items.contains(&self.at), Ordering::Relaxed);
-            Sum.fold(items, at)
-        }
-
-        fn combine(&self, left: f64, right: f64) -> f64 {
-            left + right
-        }
-    }
-
-    #[test]
-    fn a_batch_that_is_cut_short_keeps_what_is_done_and_names_the_rest() {
-        let place = Place { rank: 0, host: "here".into() };
-        let (source, leaves) = (0..256u64, Leaves::new(256, 4));
-        let reference = sum(256, 4, 1, 1 << 20);
-        for threads in [1, 3] {
-            for at in [0, 1, 100, 255] {
-                let (cancelled, cut) = (AtomicBool::new(false), AtomicBool::new(false));
-                let kernel = Cutting { at, cut: &cut };
-                let computation = Computation::new("sum", &place, Some(leaves), threads, &source, &kernel);
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let signals = Signals { cancelled: &cancelled, cut: &cut };
-                let mut left = vec![Extent::new(0, 64)];
-                let mut cuts = 0;
-                while let Some(batch) = left.pop() {
-                    cut.store(false, Ordering::Relaxed);
-                    let computed = pool.install(|| computation.compute(batch, &[], signals)).unwrap();
-                    cuts += u32::from(!computed.rest.is_empty());
-                    assert!(computed.rest.iter().all(|part| batch.contains(*part) && *part != batch));
-                    left.extend(computed.rest);
-                }
-                // One thread alone has begun nothing beyond the item; the last one leaves no rest.
-                assert!(threads > 1 || (cuts > 0) == (at < 252), "{cuts} cuts at {at}");
-                assert_eq!(computation.take_segments().complete().unwrap().unwrap().to_bits(), reference);
-            }
-        }
-    }
-}
+mod tests;

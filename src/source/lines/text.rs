@@ -9,7 +9,7 @@ const SPARE_MOST: usize = 64;
 /// One that a single long line has made longer, in bytes, is not kept.
 const SPARE_LONGEST: usize = 32 << 20;
 
-/// A run of whole lines, what `map_batches` is given over [`lines()`](super::lines()).
+/// A run of whole lines, what `map_batches` and `fold_batches` are given over [`lines()`](super::lines()).
 ///
 /// As an iterator it gives a [`Line`] each; [`Text::lines`] gives `&str` and counts no reference, which is faster.
 #[derive(Debug, Clone)]
