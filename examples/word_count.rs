@@ -16,7 +16,7 @@
 //! ```
 //!
 //! A report of the run goes to standard error. Memory holds the different words and a few blocks of
-//! text (16 MiB for each thread), never a file.
+//! text (1 MiB for each thread), never a file.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -58,7 +58,9 @@ fn run(world: &World) -> Result<(), Box<dyn Error>> {
     // Counts are exact, so it does not matter where one batch ends and the next begins: one map serves for a whole
     // batch. Only rank 0 prints, so only rank 0 is given the result.
     let over = world.over(lines).named("words").identity(Counts::default()).on_root();
-    let Some(counts) = over.map_batches(|text| text.lines().fold(Counts::default(), count_words), merge)? else {
+    let Some(counts) =
+        over.fold_batches(Counts::default, |counts, text| text.lines().fold(counts, count_words), merge)?
+    else {
         return Ok(());
     };
 

@@ -78,9 +78,9 @@ where
     let config = Config {
         leaves: leaves.count(),
         leaf: leaves.leaf,
-        longest: (source.batch() / leaves.leaf).max(1),
+        longest: if K::RUNS == Runs::Pieces { u64::MAX } else { (source.batch() / leaves.leaf).max(1) },
         retries: spec.retries,
-        whole_batches: K::RUNS == Runs::Batch,
+        whole_batches: K::RUNS.are_batches(),
         may_repeat: spec.may_repeat,
         patience: rank.patience,
     };

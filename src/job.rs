@@ -1,14 +1,18 @@
 //! The fluent description of one call: `world.over(input)` and what is done with it.
 
+mod on_root;
+
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use on_root::OnRoot;
+
 use crate::call::Spec;
 use crate::error::{ErrorKind, Result};
-use crate::kernel::{Batches, Fold, ForEach, Map, MapReduce};
+use crate::kernel::{Batches, Fold, FoldBatches, ForEach, Map, MapReduce};
 use crate::reduce::collective::Value;
 use crate::source::Source;
 use crate::worker::compute::Kernel;
@@ -38,22 +42,6 @@ pub struct Over<'w, S, I = NoIdentity> {
     spec: Spec,
     identity: I,
 }
-
-/// A call whose result rank 0 alone gets. From [`Over::on_root`].
-///
-/// # Examples
-///
-/// ```
-/// # fn main() -> rankfold::Result<()> {
-/// let world = rankfold::init()?;
-/// let sum = world.over(0..10u64).on_root().map_reduce(|i| i, |a, b| a + b)?;
-/// if world.is_root() { assert_eq!(sum, Some(45)) } else { assert_eq!(sum, None) }
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-#[must_use = "a call is made by its last method, such as map_reduce"]
-pub struct OnRoot<'w, S, I = NoIdentity>(Over<'w, S, I>);
 
 /// No value was given for empty input: it is an error.
 #[doc(hidden)]
@@ -373,6 +361,49 @@ impl<'w, S: Source, I> Over<'w, S, I> {
         self.everywhere(|job| job.map_batches_anywhere(mapper, combiner))
     }
 
+    /// Folds batches into accumulators that start as `init()`, a piece of a batch at a time, and combines them.
+    ///
+    /// [`map_batches`](Self::map_batches) for accumulators that are costly to make and to combine, such as maps: there is
+    /// one for a batch of any length, while a batch is in memory in pieces alone (of text, at most 1 MiB and the end of
+    /// the last line; of ranges and slices, all of it). **Where a piece or a batch ends and the next begins is the
+    /// schedule's choice**, so the result has the same bits only if it depends on neither: if a step with `ab` gives what
+    /// steps with `a` and `b` give, and what the combiner gives for accumulators of `a` and of `b`. Empty input gives the
+    /// identity, or `init()`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`map_reduce`](Self::map_reduce), but empty input is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("rankfold-doc-fold-{}.txt", std::process::id()));
+    /// # std::fs::write(&path, "to be\nor not to be\n")?;
+    /// # let world = rankfold::init()?;
+    /// use std::collections::BTreeMap;
+    ///
+    /// let lengths = world.over(rankfold::data::lines([&path])).fold_batches(
+    ///     BTreeMap::<usize, u64>::new,
+    ///     |mut counts, text| { text.lines().for_each(|line| *counts.entry(line.len()).or_default() += 1); counts },
+    ///     |mut a, b| { b.into_iter().for_each(|(length, count)| *a.entry(length).or_default() += count); a },
+    /// )?;
+    /// assert_eq!(lengths, BTreeMap::from([(5, 1), (12, 1)]));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fold_batches<A, Z, F, C>(self, init: Z, step: F, combiner: C) -> Result<A>
+    where
+        A: Serialize + DeserializeOwned + Send,
+        Z: Fn() -> A + Sync,
+        F: Fn(A, S::Batch) -> A + Sync,
+        C: Fn(A, A) -> A + Sync,
+        I: Identity<A>,
+    {
+        self.everywhere(|job| job.fold_batches_anywhere(init, step, combiner))
+    }
+
     fn map_reduce_anywhere<T, M, C>(self, mapper: M, combiner: C) -> Result<Option<T>>
     where
         T: Serialize + DeserializeOwned + Send,
@@ -422,6 +453,18 @@ impl<'w, S: Source, I> Over<'w, S, I> {
         self.make("map_batches", &Batches { mapper, combiner, partial: PhantomData }, I::value)
     }
 
+    fn fold_batches_anywhere<A, Z, F, C>(self, init: Z, step: F, combiner: C) -> Result<Option<A>>
+    where
+        A: Serialize + DeserializeOwned + Send,
+        Z: Fn() -> A + Sync,
+        F: Fn(A, S::Batch) -> A + Sync,
+        C: Fn(A, A) -> A + Sync,
+        I: Identity<A>,
+    {
+        let kernel = FoldBatches { init, step, combiner };
+        self.make("fold_batches", &kernel, |identity| Some(identity.value().unwrap_or_else(&kernel.init)))
+    }
+
     fn everywhere<T>(self, make: impl FnOnce(Self) -> Result<Option<T>>) -> Result<T> {
         Ok(make(self)?.expect("every rank gets the result of this call"))
     }
@@ -448,101 +491,5 @@ impl<'w, S: Source, I> Over<'w, S, I> {
                 Ok((spec.to_all || world.is_root()).then_some(value))
             }
         }
-    }
-}
-
-impl<S: Source, I> OnRoot<'_, S, I> {
-    /// [`Over::map_reduce`], with the result on rank 0 alone.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Over::map_reduce`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let world = rankfold::init()?;
-    /// let sum = world.over(0..10u64).on_root().map_reduce(|i| i, |a, b| a + b)?;
-    /// assert_eq!(sum, world.is_root().then_some(45));
-    /// # Ok::<(), rankfold::Error>(())
-    /// ```
-    pub fn map_reduce<T, M, C>(self, mapper: M, combiner: C) -> Result<Option<T>>
-    where
-        T: Serialize + DeserializeOwned + Send,
-        M: Fn(S::Item) -> T + Sync,
-        C: Fn(T, T) -> T + Sync,
-        I: Identity<T>,
-    {
-        self.0.map_reduce_anywhere(mapper, combiner)
-    }
-
-    /// [`Over::fold`], with the result on rank 0 alone.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Over::fold`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let world = rankfold::init()?;
-    /// let sum = world.over(0..10u64).on_root().fold(|| 0, |sum, i| sum + i, |a, b| a + b)?;
-    /// assert_eq!(sum, world.is_root().then_some(45));
-    /// # Ok::<(), rankfold::Error>(())
-    /// ```
-    pub fn fold<A, Z, F, C>(self, init: Z, step: F, combiner: C) -> Result<Option<A>>
-    where
-        A: Serialize + DeserializeOwned + Send,
-        Z: Fn() -> A + Sync,
-        F: Fn(A, S::Item) -> A + Sync,
-        C: Fn(A, A) -> A + Sync,
-        I: Identity<A>,
-    {
-        self.0.fold_anywhere(init, step, combiner)
-    }
-
-    /// [`Over::map`], with the values on rank 0 alone.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Over::map`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let world = rankfold::init()?;
-    /// assert_eq!(world.over(0..3u64).on_root().map(|i| i * i)?, world.is_root().then(|| vec![0, 1, 4]));
-    /// # Ok::<(), rankfold::Error>(())
-    /// ```
-    pub fn map<R, F>(self, mapper: F) -> Result<Option<Vec<R>>>
-    where
-        R: Serialize + DeserializeOwned + Send,
-        F: Fn(S::Item) -> R + Sync,
-    {
-        self.0.map_anywhere(mapper)
-    }
-
-    /// [`Over::map_batches`], with the result on rank 0 alone.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Over::map_batches`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let world = rankfold::init()?;
-    /// let count = world.over(0..10u64).on_root().map_batches(|range| range.end - range.start, |a, b| a + b)?;
-    /// assert_eq!(count, world.is_root().then_some(10));
-    /// # Ok::<(), rankfold::Error>(())
-    /// ```
-    pub fn map_batches<T, F, C>(self, mapper: F, combiner: C) -> Result<Option<T>>
-    where
-        T: Serialize + DeserializeOwned + Send,
-        F: Fn(S::Batch) -> T + Sync,
-        C: Fn(T, T) -> T + Sync,
-        I: Identity<T>,
-    {
-        self.0.map_batches_anywhere(mapper, combiner)
     }
 }

@@ -179,3 +179,38 @@ where
         (self.combiner)(left, right)
     }
 }
+
+/// `fold_batches`: one accumulator for a whole batch, of which the function sees one piece at a time.
+pub(crate) struct FoldBatches<I, F, C> {
+    pub init: I,
+    pub step: F,
+    pub combiner: C,
+}
+
+impl<S, I, F, C, A> Kernel<S> for FoldBatches<I, F, C>
+where
+    S: Source,
+    I: Fn() -> A + Sync,
+    F: Fn(A, S::Batch) -> A + Sync,
+    C: Fn(A, A) -> A + Sync,
+    A: Send,
+{
+    type Partial = A;
+    const RUNS: Runs = Runs::Pieces;
+
+    fn fold(&self, items: S::Batch, _at: &At<'_>) -> Option<A> {
+        Some((self.step)((self.init)(), items))
+    }
+
+    fn fold_on(&self, before: A, items: S::Batch, _at: &At<'_>) -> Option<A> {
+        Some((self.step)(before, items))
+    }
+
+    fn fold_some(&self, _: impl Iterator<Item = S::Item>, _: &At<'_>) -> Option<A> {
+        unreachable!("the function was promised whole batches")
+    }
+
+    fn combine(&self, left: A, right: A) -> A {
+        (self.combiner)(left, right)
+    }
+}

@@ -20,6 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use text::Spare;
 pub use text::{Line, Text};
 
 use super::{Source, SourceError};
@@ -29,6 +30,10 @@ const LOOK_AHEAD: u64 = 1 << 10;
 
 /// What `map_batches` is given at most, besides the end of its last line: it is in memory, once for each thread.
 const LONGEST_BATCH: u64 = 16 << 20;
+
+/// What `fold_batches` is given at most, besides the end of its last line: it is in the cache of a core still when it is
+/// looked at, after it was read and checked.
+const LONGEST_PIECE: u64 = 1 << 20;
 
 /// Each further look is twice as long, up to this.
 const LONGEST_LOOK_AHEAD: u64 = 1 << 20;
@@ -47,6 +52,7 @@ pub struct Lines {
     /// For each file, the index after its last byte. Filled by the first question.
     ends: OnceLock<Vec<u64>>,
     open: Mutex<VecDeque<(usize, Arc<File>)>>,
+    spare: Arc<Spare>,
 }
 
 /// The lines of text files, in the order of the paths. Each rank reads its own part, so every rank must see the files.
@@ -91,7 +97,7 @@ pub struct Lines {
 #[must_use]
 pub fn lines<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Lines {
     let paths = paths.into_iter().map(Into::into).collect();
-    Lines { paths, lossy: false, ends: OnceLock::new(), open: Mutex::new(VecDeque::new()) }
+    Lines { paths, lossy: false, ends: OnceLock::new(), open: Mutex::default(), spare: Arc::default() }
 }
 
 /// What a range covers of one file.
@@ -174,8 +180,10 @@ impl Lines {
         Ok(handle)
     }
 
-    /// Adds the lines that start in `part` to `text`, each with its line end, and returns where in the file they start.
-    fn read_part(&self, part: &Part, text: &mut Vec<u8>) -> Result<u64, SourceError> {
+    /// Adds the lines that start in `part` to `text`, each with its line end. What was read before the first of them is
+    /// made line ends, since moving all that follows takes longer. Returns how many these are, and where in the file the
+    /// lines start.
+    fn read_part(&self, part: &Part, text: &mut Vec<u8>) -> Result<(usize, u64), SourceError> {
         let path = &self.paths[part.file];
         let file = self.open(part.file)?;
         let base = text.len();
@@ -189,7 +197,7 @@ impl Lines {
             Some(at) => at + 1,
             None => {
                 text.truncate(base);
-                return Ok(part.bytes.end);
+                return Ok((0, part.bytes.end));
             }
         };
 
@@ -211,8 +219,8 @@ impl Lines {
             append(path, &file, to..next, text)?;
             to = next;
         }
-        text.drain(base..base + skipped);
-        Ok(from + skipped as u64)
+        text[base..base + skipped].fill(b'\n');
+        Ok((skipped, from + skipped as u64))
     }
 
     /// `starts`: for each part, where it starts in `text`, its file, and where it starts in the file.
@@ -269,6 +277,10 @@ impl Source for Lines {
         LONGEST_BATCH
     }
 
+    fn piece(&self) -> u64 {
+        LONGEST_PIECE
+    }
+
     fn leaf(&self, len: u64) -> u64 {
         // Small enough that a short list of long jobs is spread over all ranks, large enough to be worth a read.
         (len >> 20).max((len >> 8).clamp(64, 4 << 20))
@@ -279,13 +291,16 @@ impl Source for Lines {
     }
 
     fn read(&self, _parcel: &(), range: Range<u64>) -> Result<Text, SourceError> {
-        let mut text = Vec::new();
-        let mut starts = Vec::new();
+        let mut text = self.spare.take();
+        let (mut begin, mut starts) = (0, Vec::new());
         for part in self.parts(&range)? {
             let start = text.len();
-            starts.push((start, part.file, self.read_part(&part, &mut text)?));
+            let (skipped, offset) = self.read_part(&part, &mut text)?;
+            // Only the first part can begin in the middle of a line: the others begin where their files do.
+            begin += skipped;
+            starts.push((start + skipped, part.file, offset));
         }
-        Ok(Text::new(self.decode(text, &starts)?))
+        Ok(Text::new(self.decode(text, &starts)?, begin, &self.spare))
     }
 
     /// Where several files are in the range, reads again what comes before the line.
@@ -297,8 +312,8 @@ impl Source for Lines {
             if number + 1 < parts.len() {
                 text.clear();
                 // A part that cannot be read now has no lines to count.
-                let _unread = self.read_part(part, &mut text);
-                let count = text.split_inclusive(|byte| *byte == b'\n').count() as u64;
+                let skipped = self.read_part(part, &mut text).map_or(0, |(skipped, _)| skipped);
+                let count = text[skipped..].split_inclusive(|byte| *byte == b'\n').count() as u64;
                 if nth >= count {
                     nth -= count;
                     continue;

@@ -62,7 +62,7 @@ pub use root::{FromRoot, from_root};
 pub trait Source: Sync {
     /// What the mapper is given.
     type Item;
-    /// What `map_batches` is given: a whole run of items.
+    /// What `map_batches` and `fold_batches` are given: a whole run of items.
     type Batch: IntoIterator<Item = Self::Item>;
     /// Items that came with a batch from rank 0, decoded; `()` where nothing travels.
     type Parcel: Send + Sync;
@@ -100,6 +100,12 @@ pub trait Source: Sync {
     /// The most indices that a batch may have, for a source that holds a batch in memory.
     fn batch(&self) -> u64 {
         u64::MAX
+    }
+
+    /// The most indices that `fold_batches` reads at once: few enough to be at hand when they are looked at, not only to
+    /// fit in memory. At least 1.
+    fn piece(&self) -> u64 {
+        self.batch()
     }
 
     /// On rank 0: the items of `range` as bytes, to go with their batch. Empty where nothing travels.

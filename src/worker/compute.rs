@@ -78,6 +78,12 @@ pub(crate) trait Kernel<S: Source>: Sync {
     /// The partial of some items of a leaf, where the kernel does not want whole batches.
     fn fold_some(&self, items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<Self::Partial>;
 
+    /// The partial of a piece and of those before it, which came to `before`. Asked of kernels that fold pieces.
+    fn fold_on(&self, before: Self::Partial, items: S::Batch, at: &At<'_>) -> Option<Self::Partial> {
+        let next = self.fold(items, at)?;
+        Some(self.combine(before, next))
+    }
+
     fn combine(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
 }
 
@@ -90,6 +96,15 @@ pub(crate) enum Runs {
     Any,
     /// A whole batch: the user asked for it.
     Batch,
+    /// A whole batch, piece by piece.
+    Pieces,
+}
+
+impl Runs {
+    /// Whether the batches themselves are folded, each by one thread.
+    pub fn are_batches(self) -> bool {
+        matches!(self, Self::Batch | Self::Pieces)
+    }
 }
 
 /// Where a thread is, so that a panic can be told apart: which item of the run, and in which function.
@@ -244,7 +259,7 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
 
     /// The value of an extent: halves on as many threads as are free, down to the grain. Nothing if some part failed.
     fn value(&self, extent: Extent, run: &Running<'_, S::Parcel>) -> Result<Outcome<K::Partial>, Fruitless> {
-        if extent.len <= run.grain || K::RUNS == Runs::Batch {
+        if extent.len <= run.grain || K::RUNS.are_batches() {
             return self.piece(extent, run);
         }
         let [first, second] = extent.halves();
@@ -276,7 +291,9 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
                 let items = at.items.get().0..at.items.get().1;
                 let item = match (at.role.get(), K::RUNS) {
                     (Role::Combiner, _) => format!("the partials of items {} to {}", items.start, items.end - 1),
-                    (Role::Mapper, Runs::Batch) => format!("the batch of items {} to {}", items.start, items.end - 1),
+                    (Role::Mapper, Runs::Batch | Runs::Pieces) => {
+                        format!("the batch of items {} to {}", items.start, items.end - 1)
+                    }
                     (Role::Mapper, _) => self.source.describe(items, at.nth.get() + at.left_out.get()),
                 };
                 Err(run.fail(self.panicked(at.role.get(), item, caught)))
@@ -324,20 +341,29 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
             return Ok(Outcome::Cut);
         }
         let items = self.items_of(extent);
-        at.items.set((items.start, items.end));
-        at.nth.set(0);
-        at.left_out.set(0);
-        let value = if guard.is_some_and(|guard| guard.leaves_out(extent.start)) {
-            None
-        } else {
-            let items = self.source.read(run.parcel, items).map_err(Stop::Unreadable)?;
-            match guard.filter(|_| K::RUNS != Runs::Batch) {
-                None => self.kernel.fold(items, at),
-                Some(guard) => self.kernel.fold_some(guard.watch(extent, items.into_iter(), &at.left_out), at),
+        if guard.is_some_and(|guard| guard.leaves_out(extent.start)) {
+            return Ok(Outcome::Whole(None));
+        }
+        let watched = guard.filter(|_| !K::RUNS.are_batches());
+        let longest = if K::RUNS == Runs::Pieces { self.source.piece().max(1) } else { u64::MAX };
+        let (mut value, mut start) = (None, items.start);
+        while start < items.end {
+            let end = items.end.min(start.saturating_add(longest));
+            at.items.set((start, end));
+            at.nth.set(0);
+            at.left_out.set(0);
+            let piece = self.source.read(run.parcel, start..end).map_err(Stop::Unreadable)?;
+            value = match (value, watched) {
+                (Some(before), _) => self.kernel.fold_on(before, piece, at),
+                (None, None) => self.kernel.fold(piece, at),
+                (None, Some(guard)) => self.kernel.fold_some(guard.watch(extent, piece.into_iter(), &at.left_out), at),
+            };
+            if run.signals.cancelled.load(Ordering::Relaxed) {
+                return Err(Stop::Cancelled);
             }
-        };
-        let cancelled = run.signals.cancelled.load(Ordering::Relaxed);
-        if cancelled { Err(Stop::Cancelled) } else { Ok(Outcome::Whole(value)) }
+            start = end;
+        }
+        Ok(Outcome::Whole(value))
     }
 
     /// Keeps one half of an extent of which the other half was cut.
@@ -471,7 +497,7 @@ where
         let length = match K::RUNS {
             Runs::Leaf => 1,
             Runs::Any => (grain.min(batch.len) / CUTS).max(1),
-            Runs::Batch => batch.len,
+            Runs::Batch | Runs::Pieces => batch.len,
         };
         let run = Running { parcel, grain, run: length, signals, rest, failure, busy_nanos };
         let outcome = match self.value(batch, &run) {

@@ -184,3 +184,17 @@ fn a_line_is_a_str_that_can_be_sent() {
     assert_eq!((line.len(), line.as_ref(), line.clone()), (8, "tab\there", line.clone()));
     assert_eq!(format!("{line} {line:?}"), "tab\there \"tab\\there\"");
 }
+
+#[test]
+fn a_buffer_is_used_again_when_nobody_holds_a_line_of_it_and_not_before() {
+    let (_folder, files) = Folder::with(["a longer line\nb\n", "c"]);
+    let address = |text: &Text| text.as_str().as_ptr();
+    let first = files.read(&(), 0..4).unwrap();
+    let (before, kept) = (address(&first), first.into_iter().next().unwrap());
+    let second = files.read(&(), 14..16).unwrap();
+    assert_ne!(address(&second), before);
+    assert_eq!((&*kept, second.as_str()), ("a longer line", "b\n"));
+    drop(kept);
+    let third = files.read(&(), 16..17).unwrap();
+    assert_eq!((address(&third), third.as_str()), (before, "c\n"));
+}

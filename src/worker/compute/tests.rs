@@ -1,6 +1,7 @@
-//! Batches on pools of threads: same bits for any length, snapshots that lose nothing, cuts that keep what is done.
+//! Batches computed by any number of threads, cut short, and in pieces.
 
 use super::*;
+use crate::kernel::FoldBatches;
 
 /// Adds floating-point numbers of very different size: any other order of additions shows in the bits.
 struct Sum;
@@ -46,6 +47,51 @@ fn a_sum_has_the_same_bits_for_any_batch_length_and_number_of_threads() {
             assert_eq!(sum(10_007, 4, threads, longest), reference, "{threads} threads, batches of {longest}");
         }
     }
+}
+
+/// Is read in pieces of three.
+struct Crumbs(Range<u64>);
+
+impl Source for Crumbs {
+    type Item = u64;
+    type Batch = Range<u64>;
+    type Parcel = ();
+
+    fn kind(&self) -> &'static str {
+        "crumbs"
+    }
+
+    fn len(&self) -> Result<u64, SourceError> {
+        self.0.len()
+    }
+
+    fn piece(&self) -> u64 {
+        3
+    }
+
+    fn unpack(&self, _range: Range<u64>, _bytes: &[u8]) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn read(&self, _parcel: &(), range: Range<u64>) -> Result<Range<u64>, SourceError> {
+        Ok(range)
+    }
+}
+
+#[test]
+fn one_accumulator_serves_for_a_batch_that_is_read_piece_by_piece() {
+    let (place, source, leaves) = (Place { rank: 0, host: "here".into() }, Crumbs(0..30), Leaves::new(30, 4));
+    let (begun, cancelled, cut) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
+    let init = || begun.fetch_add(1, Ordering::Relaxed) as usize;
+    let step = |pieces: usize, items: Range<u64>| pieces + usize::from((1..=3).contains(&(items.end - items.start)));
+    let kernel = FoldBatches { init, step, combiner: |left: usize, right: usize| left + right };
+    let computation = Computation::new("crumbs", &place, Some(leaves), 1, &source, &kernel);
+    for batch in [Extent::new(0, 4), Extent::new(4, 4)] {
+        computation.compute(batch, &[], Signals { cancelled: &cancelled, cut: &cut }).unwrap();
+    }
+    // 16 items in 6 pieces, 14 in 5; and what `init` has given: 0 and 1.
+    assert_eq!(computation.take_segments().complete(), Ok(Some(6 + 5 + 1)));
+    assert_eq!(begun.into_inner(), 2);
 }
 
 /// Takes its time to combine.

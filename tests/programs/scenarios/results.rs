@@ -68,6 +68,8 @@ fn texts(world: &World) -> Result<Vec<String>, Error> {
     let batch = |items: std::ops::Range<u64>| items.map(word).collect::<String>();
     let text = world.over(5..3005u64).map_batches(batch, |a, b| a + &b)?;
     assert_eq!(text, expected, "map_batches");
+    let text = world.over(5..3005u64).fold_batches(String::new, |a, items| a + &batch(items), |a, b| a + &b)?;
+    assert_eq!(text, expected, "fold_batches");
     let joined: Option<String> = world.over(5..3005u64).on_root().map_reduce(word, |a, b| a + &b)?;
     assert_eq!(joined.as_ref(), world.is_root().then_some(&expected), "on_root");
     Ok(vec![format!("texts: {} bytes", text.len())])
