@@ -392,7 +392,7 @@ fn unpack<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<(u64, T), Tro
         remedy: "begin the run anew in another folder".into(),
     };
     let Some((_, place)) = decoded.segments.first() else { return Err(unreadable("it ends too early".into())) };
-    let value = wire::decode(&bytes[place.clone()]).map_err(unreadable)?;
+    let value = wire::decode_small(&bytes[place.clone()]).map_err(unreadable)?;
     Ok((decoded.owner.run, value))
 }
 
