@@ -18,6 +18,9 @@
 //! when all it holds is on the disk elsewhere.
 
 mod format;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inspect;
 mod lock;
 mod recorder;
