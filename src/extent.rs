@@ -32,6 +32,11 @@ impl Leaves {
         Self { items, leaf: leaf.checked_next_power_of_two().unwrap_or(1 << 63) }
     }
 
+    /// Whether this is a division that `new` may have made: one that was read from a file need not be.
+    pub fn is_sound(self) -> bool {
+        self.leaf > 0 && Self::new(self.items, self.leaf) == self
+    }
+
     /// The number of leaves.
     pub fn count(self) -> u64 {
         self.items.div_ceil(self.leaf)
@@ -113,6 +118,14 @@ pub(crate) fn floor_power_of_two(value: u64) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_division_that_was_read_may_make_no_sense() {
+        for (items, leaf, sound) in [(10, 1, true), (0, 8, true), (10, 0, false), (10, 3, false), (1 << 40, 1, false)] {
+            assert_eq!(Leaves { items, leaf }.is_sound(), sound, "{items} items in leaves of {leaf}");
+        }
+        assert!(Leaves::new(u64::MAX, 1).is_sound());
+    }
 
     #[test]
     fn a_trillion_items_make_a_million_leaves() {

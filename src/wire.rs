@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bincode::config::{Configuration, Fixint, LittleEndian};
+use bincode::error::DecodeError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -177,6 +178,9 @@ impl Signature {
 const CONFIG: Configuration<LittleEndian, Fixint> =
     bincode::config::standard().with_little_endian().with_fixed_int_encoding();
 
+/// Arguments, names, and the suspects of a run on 100,000 ranks are shorter, all together.
+const SMALL: usize = 1 << 26;
+
 /// A value as bytes.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
     bincode::serde::encode_to_vec(value, CONFIG).map_err(|error| error.to_string())
@@ -184,13 +188,34 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String
 
 /// The value that `encode` made these bytes from.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let (value, read) = bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|error| error.to_string())?;
+    all_of(bytes, bincode::serde::decode_from_slice(bytes, CONFIG))
+}
+
+/// As `decode`, of something small that was read from a file: a length that makes no sense is refused before there is
+/// memory for it.
+pub(crate) fn decode_small<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    all_of(bytes, bincode::serde::decode_from_slice(bytes, CONFIG.with_limit::<SMALL>()))
+}
+
+fn all_of<T>(bytes: &[u8], decoded: Result<(T, usize), DecodeError>) -> Result<T, String> {
+    let (value, read) = decoded.map_err(|error| error.to_string())?;
     if read == bytes.len() { Ok(value) } else { Err(format!("{} bytes are left over", bytes.len() - read)) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_that_makes_no_sense_is_refused_before_there_is_memory_for_it() {
+        for length in [1u64 << 40, u64::MAX] {
+            let mut bytes = length.to_le_bytes().to_vec();
+            bytes.extend([7; 100]);
+            assert!(decode_small::<Vec<u64>>(&bytes).is_err());
+            assert!(decode_small::<(String, u64)>(&bytes).is_err());
+        }
+        assert_eq!(decode_small(&encode(&("a", 3u64)).unwrap()), Ok(("a".to_owned(), 3u64)));
+    }
 
     #[test]
     fn a_message_survives_the_wire() {

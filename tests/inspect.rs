@@ -161,6 +161,16 @@ fn a_call_whose_description_is_damaged_is_not_left_out() {
 }
 
 #[test]
+fn a_snapshot_of_another_run_is_not_taken_for_one_of_this() {
+    let (folder, other) = (Folder::new("inspect-mixed"), Folder::new("inspect-other"));
+    interrupted(&folder, "2", Signal::USR1);
+    interrupted(&other, "2", Signal::USR1);
+    let ((name, path), (_, stranger)) = (snapshot(&folder), snapshot(&other));
+    fs::copy(stranger, path).unwrap();
+    finds(&folder, &format!("{name}: it belongs to another run or call"));
+}
+
+#[test]
 fn a_folder_that_is_no_journal_is_refused() {
     let folder = Folder::new("inspect-foreign");
     refuses(&folder, "it holds no file `run`; name the folder of a journal");

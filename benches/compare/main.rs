@@ -7,6 +7,7 @@
 
 mod corpus;
 mod forecast;
+mod journal;
 mod launch;
 mod machine;
 mod many_ranks;
@@ -57,7 +58,7 @@ impl Context {
 
 type Benchmark = (&'static str, &'static str, fn(&mut Context) -> Result<()>);
 
-const BENCHMARKS: [Benchmark; 11] = [
+const BENCHMARKS: [Benchmark; 12] = [
     ("monte-carlo", "against a program by hand: blocks that cost the same", pairs::monte_carlo),
     ("ramp", "against a program by hand: cost grows a hundredfold along the range", pairs::ramp),
     ("words", "the example word_count against a program with rayon alone", pairs::words),
@@ -68,6 +69,7 @@ const BENCHMARKS: [Benchmark; 11] = [
     ("memory", "10^12 items", overheads::memory),
     ("idle", "what idle ranks use", many_ranks::idle),
     ("many-ranks", "a run on many more ranks than cores", many_ranks::many),
+    ("journal", "the same run with a journal and without", journal::journal),
     ("forecast", "the simulator against real runs", forecast::forecast),
 ];
 

@@ -108,7 +108,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, Refusal> {
         let [start, len, size] = [0, 8, 16].map(|part| number(bytes, at + part, 8));
         let extent = Extent { start, len };
         let senseless = |problem| Refusal::Senseless { offset: at as u64, problem };
-        if !len.is_power_of_two() || !start.is_multiple_of(len) || start >= leaves {
+        let is_aligned = len.is_power_of_two() && start.is_multiple_of(len);
+        // The root may reach beyond the last leaf, but not as far as twice.
+        if !is_aligned || start >= leaves || len / 2 >= leaves || start.checked_add(len).is_none() {
             return Err(senseless("its leaves are not an aligned run of the call's"));
         }
         let value = at + RECORD..(at + RECORD).saturating_add(size as usize);
@@ -190,6 +192,19 @@ mod tests {
         assert_eq!(decode(&bytes), Err(Refusal::Version { found: 2 }));
         assert_eq!(decode(&bytes[..20]), Err(Refusal::Version { found: 2 }));
         assert_eq!(decode(b"PK\x03\x04"), Err(Refusal::Foreign));
+    }
+
+    #[test]
+    fn leaves_beyond_the_root_are_refused() {
+        let refused = |leaves: u64, extent: Extent| {
+            let bytes = encode(Owner { leaves, ..OWNER }, &[(extent, vec![1])]);
+            matches!(decode(&bytes), Err(Refusal::Senseless { offset: 64, .. }))
+        };
+        assert!(!refused(100, Extent::new(0, 128)), "the root reaches beyond the last leaf");
+        assert!(refused(100, Extent::new(0, 256)));
+        assert!(refused(100, Extent::new(128, 1)));
+        assert!(refused(u64::MAX, Extent::new(1 << 63, 1 << 63)), "its end is no number");
+        assert!(refused(100, Extent { start: 3, len: 2 }) && refused(100, Extent { start: 0, len: 0 }));
     }
 
     proptest! {

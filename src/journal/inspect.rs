@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::crashes::{CRASHED, SUSPECTS};
-use super::format::{self, Decoded};
+use super::format::{self, Decoded, Owner};
 use super::lock::Holder;
 use super::marks::job_of_marks;
 use super::recovery::{Found, choose, leaves_of};
@@ -165,7 +165,7 @@ pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
     })
 }
 
-fn read(storage: &dyn Storage) -> Result<Inspection, (String, String)> {
+pub(super) fn read(storage: &dyn Storage) -> Result<Inspection, (String, String)> {
     let cannot = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => (format!("it holds no file `{RUN}`"), "name the folder of a journal".to_owned()),
         _ => (format!("it cannot be read: {error}"), "see whether the folder may be read".to_owned()),
@@ -177,7 +177,7 @@ fn read(storage: &dyn Storage) -> Result<Inspection, (String, String)> {
     let jobs = names.iter().filter_map(|name| Some((name, name.strip_prefix("jobs/")?.parse().ok()?)));
     let jobs = jobs.map(|(name, number)| job(number, &storage.read(name).unwrap_or_default())).collect();
     let calls = names.iter().filter(|name| name.ends_with(&format!("/{CALL}")));
-    let calls = calls.filter_map(|name| call(storage, name, &names)).collect();
+    let calls = calls.filter_map(|name| call(storage, run, name, &names)).collect();
     Ok(Inspection {
         run,
         program: identity.program.to_string(),
@@ -207,7 +207,7 @@ fn job(number: u64, bytes: &[u8]) -> JobRecord {
 }
 
 /// A call whose description is damaged is told by its files alone.
-fn call(storage: &dyn Storage, name: &str, names: &[String]) -> Option<CallRecord> {
+fn call(storage: &dyn Storage, run: u64, name: &str, names: &[String]) -> Option<CallRecord> {
     let folder = name.strip_suffix(&format!("/{CALL}"))?;
     let number = folder.strip_prefix("calls/")?.parse().ok()?;
     let (mut files, mut found, mut described) = (Vec::new(), Vec::new(), None);
@@ -224,13 +224,17 @@ fn call(storage: &dyn Storage, name: &str, names: &[String]) -> Option<CallRecor
             let known = bytes.as_ref().ok().and_then(|bytes| unpack(file, bytes).ok());
             suspects = known.map(|(_, suspects)| suspects).unwrap_or_default();
         }
-        let (mut record, extents) = examine(file, bytes.as_deref().map_err(Clone::clone));
+        // The description comes first, by its name.
+        let leaves = described.as_ref().map(|(_, (_, division)): &(u64, (Signature, Leaves))| division.count());
+        let owner = leaves.filter(|_| holds_segments(file)).map(|leaves| Owner { run, call: number, leaves });
+        let (mut record, extents) = examine(file, owner, bytes.as_deref().map_err(Clone::clone));
         if file != name {
             files.push(record);
             found.push(Found { name: file.clone(), extents });
             continue;
         }
-        described = bytes.ok().and_then(|bytes| unpack::<(Signature, Leaves)>(name, &bytes).ok());
+        described = bytes.ok().and_then(|bytes| unpack(name, &bytes).ok());
+        described = described.filter(|(_, (_, division))| division.is_sound());
         if described.is_none() {
             if record.torn.is_none() {
                 record.damage.get_or_insert_with(|| "it does not tell which call it is of".to_owned());
@@ -277,13 +281,15 @@ fn poisoned(items: Range<u64>, poison: &Poison) -> (u64, u64, Vec<u64>) {
     (items.start, items.end, which)
 }
 
-/// What there is to say of a file, and the segments in it.
-fn examine(name: &str, bytes: Result<&[u8], String>) -> (FileRecord, Vec<Extent>) {
+/// What there is to say of a file, and the segments in it; it must be of this owner, if that is known.
+fn examine(name: &str, owner: Option<Owner>, bytes: Result<&[u8], String>) -> (FileRecord, Vec<Extent>) {
     let rank = name.rsplit_once("-r").and_then(|(_, rank)| rank.parse().ok());
     let mut record = FileRecord { name: name.to_owned(), job: job_of(name), rank, ..FileRecord::default() };
     let decoded = bytes.and_then(|bytes| {
         record.bytes = bytes.len() as u64;
-        format::decode(bytes).map_err(|refusal| refusal.to_string())
+        let decoded = format::decode(bytes).map_err(|refusal| refusal.to_string())?;
+        let is_foreign = !decoded.segments.is_empty() && owner.is_some_and(|owner| owner != decoded.owner);
+        if is_foreign { Err("it belongs to another run or call".to_owned()) } else { Ok(decoded) }
     });
     match decoded {
         Ok(_) if !holds_segments(name) && !name.ends_with(CALL) => (record, Vec::new()),

@@ -23,6 +23,9 @@
 mod costs;
 mod crashes;
 mod format;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inspect;
 mod lock;
 mod marks;
@@ -438,7 +441,7 @@ fn unpack<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<(u64, T), Tro
         remedy: "begin the run anew in another folder".into(),
     };
     let Some((_, place)) = decoded.segments.first() else { return Err(unreadable("it ends too early".into())) };
-    let value = wire::decode(&bytes[place.clone()]).map_err(unreadable)?;
+    let value = wire::decode_small(&bytes[place.clone()]).map_err(unreadable)?;
     Ok((decoded.owner.run, value))
 }
 
