@@ -337,7 +337,7 @@ impl Driver<'_, '_, '_> {
                 scheduler::Action::Finish { lost } => {
                     if let Some(scheduler) = &self.plan.scheduler {
                         self.driven.lengths = scheduler.lengths().clone();
-                        self.rank.costs.insert(self.plan.kind.clone(), scheduler.learned());
+                        self.rank.remember(&self.plan.kind, scheduler.learned());
                     }
                     self.command_all(&ToWorker::Finish { lost })?;
                 }

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Place};
 use crate::journal::{Costs, Journals};
 use crate::launch::Roster;
 use crate::master::liveness::Patience;
+use crate::master::policy::Learned;
 use crate::report::Progress;
 use crate::transport::wait::{Mood, Waiter};
 use crate::transport::{Channel, Collective, Failure, Incoming, Transport};
@@ -22,6 +23,9 @@ use crate::wire::{self, Envelope, Message, ToMaster, ToWorker};
 /// After a failed call the other ranks leave a moment after rank 0, so that its message is out before a launcher that
 /// has seen the first exit code ends the job.
 pub(crate) const ROOT_FIRST: Duration = Duration::from_millis(250);
+
+/// The costs of so many kinds of calls are remembered.
+const COSTS_MOST: usize = 1000;
 
 /// What a rank keeps from call to call.
 pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
@@ -116,6 +120,14 @@ impl Rank {
 
     pub fn size(&self) -> usize {
         self.places.len()
+    }
+
+    /// Remembers what a call has cost. Programs may name their calls without end, so all is forgotten from time to time.
+    pub fn remember(&mut self, kind: &str, learned: Learned) {
+        if self.costs.len() >= COSTS_MOST && !self.costs.contains_key(kind) {
+            self.costs.clear();
+        }
+        self.costs.insert(kind.to_owned(), learned);
     }
 
     /// Sends a message of the current call.
