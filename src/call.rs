@@ -78,7 +78,11 @@ where
     let config = Config {
         leaves: leaves.count(),
         leaf: leaves.leaf,
-        longest: if K::RUNS == Runs::Pieces { u64::MAX } else { (source.batch() / leaves.leaf).max(1) },
+        longest: if K::RUNS == Runs::Pieces && !source.is_on_root() {
+            u64::MAX
+        } else {
+            (source.batch() / leaves.leaf).max(1)
+        },
         retries: spec.retries,
         whole_batches: K::RUNS.are_batches(),
         may_repeat: spec.may_repeat,
@@ -89,11 +93,8 @@ where
     let scheduler = (rank.rank() == 0).then(|| {
         let mut scheduler = Scheduler::new(config, &rank.threads, &rank.lost);
         if let Some(entry) = &mut entry {
-            scheduler.resume(entry.recovered());
-            // What this program has seen itself is newer.
-            let before = rank.journals.costs(entry);
-            before.into_iter().for_each(|(kind, learned)| _ = rank.costs.entry(kind).or_insert(learned));
-            left_out = Case { call, source, leaves, skips: skips_poisoned(spec) }.prepare(entry, &mut scheduler);
+            let case = Case { call, source, leaves, skips: skips_poisoned(spec) };
+            left_out = take_up(rank, entry, &case, &mut scheduler);
         }
         if let Some(learned) = rank.costs.get(&kind) {
             scheduler.recall_costs(learned);
@@ -113,10 +114,7 @@ where
 
     let report = own_report(rank, &driven);
     let (value, mut ranks) = reduce(rank, &computation, report, spec.to_all)?;
-    if !left_out.is_empty() {
-        let items = left_out.join(", ");
-        eprintln!("rankfold: warning: {call}: the result is without {items}: jobs have crashed with each of them");
-    }
+    warn_of(call, &left_out);
     if let (Some(entry), Value::Here(value)) = (entry.filter(|entry| !entry.is_complete), &value) {
         record_result(rank, &entry, call, value);
     }
@@ -135,6 +133,28 @@ where
         }
     });
     Ok(Outcome { value, report })
+}
+
+/// What is not in the result is told each time.
+fn warn_of(call: &str, left_out: &[String]) {
+    if !left_out.is_empty() {
+        let items = left_out.join(", ");
+        eprintln!("rankfold: warning: {call}: the result is without {items}, with which jobs have crashed");
+    }
+}
+
+/// On rank 0: goes on with what earlier jobs have done and learned. Gives the items that are left out of the result.
+fn take_up<S: Source>(
+    rank: &mut Rank,
+    entry: &mut Entry,
+    case: &Case<'_, S>,
+    scheduler: &mut Scheduler,
+) -> Vec<String> {
+    scheduler.resume(entry.recovered());
+    // What this program has seen itself is newer.
+    let before = rank.journals.costs(entry);
+    before.into_iter().for_each(|(kind, learned)| _ = rank.costs.entry(kind).or_insert(learned));
+    case.prepare(entry, scheduler)
 }
 
 /// What this rank believes the call to be, and the division of its input as far as this rank knows it.

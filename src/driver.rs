@@ -312,6 +312,7 @@ impl Driver<'_, '_, '_> {
                 agent::Action::Withdraw { batch } => self.withdraw(batch),
                 agent::Action::Cancel => {
                     self.cancelled.store(true, Ordering::Relaxed);
+                    self.absolve();
                     self.record_what_is_done();
                 }
                 agent::Action::Send(message) => self.answer(message)?,
@@ -459,6 +460,7 @@ impl Driver<'_, '_, '_> {
         );
         error.leave_word();
         self.record_the_rest();
+        self.rank.journals.close(false);
         self.rank.transport.abort(i32::from(error.code()))
     }
 

@@ -116,7 +116,8 @@ pub enum ErrorKind {
     #[error(
         "{call}: whoever computes {} is ended by it: jobs have crashed with it again and again, at last when nothing else \
          was computed; all other leaves are done, and are in the journal {dir}; mend the function for it (a crash, too much \
-         memory) and go on with RANKFOLD_FORCE_BUILD=1, or go on without it: .skip_poisoned(), or RANKFOLD_SKIP_POISONED=1",
+         memory) and go on with RANKFOLD_FORCE_BUILD=1; or go on without it: .skip_poisoned(), or RANKFOLD_SKIP_POISONED=1; or, \
+         if these jobs were ended from outside, remove {suspects} to try it again",
         items.join(", ")
     )]
     Poisoned {
@@ -126,6 +127,8 @@ pub enum ErrorKind {
         items: Vec<String>,
         /// The journal.
         dir: String,
+        /// The file that holds what crashes have shown.
+        suspects: String,
     },
 
     /// A source could not give its items.

@@ -185,8 +185,8 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     /// When jobs of a run crash (a rank is killed by a signal, or for want of memory), each rank marks on the disk what it
     /// computes from then on. Leaves that are computed in crash after crash come last, when everything else is done, a few
     /// at a time and in the end alone; the item with which three jobs in a row crash when nothing else is computed is
-    /// poison. The result is then that of the other items: of `map`, a list that is shorter; of `map_batches`, without
-    /// the whole leaf. [`Report::left_out`](crate::Report::left_out) names them, and a warning does.
+    /// poison. The result is then that of the other items: of `map`, a list that is shorter; of `map_batches` and
+    /// `fold_batches`, without the whole leaf. [`Report::left_out`](crate::Report::left_out) names them, and a warning does.
     /// `RANKFOLD_SKIP_POISONED=1` does the same for all calls of a program.
     ///
     /// # Examples

@@ -224,6 +224,11 @@ impl Program {
         Ok(Self { path, length, checksum: hasher.finalize() })
     }
 
+    /// A number that another build does not have.
+    pub fn fingerprint(&self) -> u64 {
+        u64::from(self.checksum) << 32 | (self.length & u64::from(u32::MAX))
+    }
+
     pub fn is_same_build(&self, other: &Self) -> bool {
         (self.length, self.checksum) == (other.length, other.checksum)
     }

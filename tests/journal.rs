@@ -26,6 +26,9 @@ fn a_run_that_ends_early_goes_on_where_it_was_on_any_number_of_ranks() {
     let finished = play(&folder, "2", &[], &["journaled", "6000"]);
     assert_eq!(finished.output(), undisturbed("6000"), "{finished}");
     finished.times(1, "holds a run that is finished").times(0, "goes on from");
+    // What there is already takes no time.
+    let hurried = play(&folder, "2", &[("RANKFOLD_DEADLINE", "+1")], &["journaled", "6000"]);
+    assert_eq!(hurried.output(), undisturbed("6000"), "{hurried}");
 }
 
 #[test]

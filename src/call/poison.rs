@@ -29,22 +29,16 @@ impl<S: Source> Case<'_, S> {
                 call: self.call.to_owned(),
                 items: items.clone(),
                 dir: entry.dir().display().to_string(),
+                suspects: entry.suspects_file(),
             };
             scheduler.withhold(poisoned.iter().map(|(leaf, _)| *leaf), Error::from(error));
         }
-        let is_suspect = |leaf: &Extent| poisoned.iter().all(|(poison, _)| poison != leaf);
-        let hidden = suspects.iter().filter(|(_, extent)| is_suspect(extent)).count();
-        if hidden > 0 && !entry.is_complete {
-            let first = suspects.iter().map(|(_, extent)| *extent).find(is_suspect).map(|it| self.leaves.items_of(it));
-            let first =
-                first.map_or(String::new(), |items| format!("{} {}..{}", self.source.unit(), items.start, items.end));
-            let more = if hidden > 1 { format!(" and {} other runs", hidden - 1) } else { String::new() };
-            eprintln!(
-                "rankfold: {}: jobs have crashed while {first}{more} were computed; these come last now, a few at a time, \
-                 to find what ends them",
-                self.call
-            );
+        let open = suspects.iter().map(|(_, extent)| *extent);
+        let open: Vec<Extent> = open.filter(|leaf| poisoned.iter().all(|(poison, _)| poison != leaf)).collect();
+        if let (Some(first), false) = (open.first(), entry.is_complete) {
+            self.tell_of_suspects(*first, open.len() - 1);
         }
+        entry.note_poison(&items);
         scheduler.quarantine(suspects.iter().copied());
         let left_out = if self.skips { poisoned } else { Vec::new() };
         entry.take(Precautions {
@@ -55,12 +49,32 @@ impl<S: Source> Case<'_, S> {
         if self.skips { items } else { Vec::new() }
     }
 
+    fn tell_of_suspects(&self, first: Extent, others: usize) {
+        let more = match others {
+            0 => String::new(),
+            1 => " and another run".to_owned(),
+            _ => format!(" and {others} other runs"),
+        };
+        eprintln!(
+            "rankfold: {}: jobs have crashed while {}{more} were computed; these come last now, a few at a time, to find \
+             what ends them",
+            self.call,
+            self.run(first)
+        );
+    }
+
+    /// A run of leaves, by its items.
+    fn run(&self, extent: Extent) -> String {
+        let items = self.leaves.items_of(extent);
+        format!("{} {} to {}", self.source.unit(), items.start, items.end.max(1) - 1)
+    }
+
     fn describe(&self, leaf: Extent, poison: &Poison) -> Vec<String> {
         let items = self.leaves.items_of(leaf);
         match poison {
             Poison::Items(all) => all.iter().map(|nth| self.source.describe(items.clone(), *nth)).collect(),
             Poison::Leaf if items.end - items.start == 1 => vec![self.source.describe(items, 0)],
-            Poison::Leaf => vec![format!("{} {} to {}", self.source.unit(), items.start, items.end - 1)],
+            Poison::Leaf => vec![format!("{} (from {} on)", self.run(leaf), self.source.describe(items, 0))],
         }
     }
 }

@@ -87,12 +87,19 @@ impl Driver<'_, '_, '_> {
         }
         if let Some((name, grace)) = journaling.interrupts.signal().filter(|_| !journaling.told) {
             journaling.told = true;
-            journaling.marks.iter().for_each(|marks| marks.absolve());
             let reason = format!("{} got {name}", self.rank.place);
+            self.absolve();
             self.answer(ToMaster::Interrupted { reason, grace })?;
         }
         self.look_at_the_clock(now);
         Ok(())
+    }
+
+    /// Whatever ends this process from now on, it is not what is computed here.
+    pub(super) fn absolve(&self) {
+        if let Some(marks) = self.journaling.as_ref().and_then(Journaling::marks) {
+            marks.absolve();
+        }
     }
 
     /// On rank 0: ends the call early.
@@ -162,7 +169,8 @@ impl Driver<'_, '_, '_> {
     fn look_at_the_clock(&mut self, now: Instant) {
         let (Some(journaling), Some(scheduler)) = (&self.journaling, &self.plan.scheduler) else { return };
         let Some(entry) = &self.plan.entry else { return };
-        if let Some(Deadline(end)) = self.plan.deadline {
+        let has_to_compute = scheduler.done() < self.plan.leaves.count();
+        if let Some(Deadline(end)) = self.plan.deadline.filter(|_| has_to_compute) {
             let left = end.saturating_duration_since(now);
             let reserve = (RESERVE + 3 * journaling.took).max(left / 100);
             if left < reserve + Duration::from_secs_f64(scheduler.slow_leaf().min(1e6)) {
@@ -181,6 +189,7 @@ impl Driver<'_, '_, '_> {
 
     /// The launcher is gone, and with it everybody who could end this process.
     fn orphaned(&mut self) -> Error {
+        self.absolve();
         let error = Error::from(ErrorKind::Mpi {
             function: "the launcher".into(),
             place: self.rank.place.clone(),

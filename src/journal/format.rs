@@ -34,6 +34,8 @@ pub(crate) struct Decoded {
     pub owner: Owner,
     /// Segments, with the place of their values in the file.
     pub segments: Vec<(Extent, Range<usize>)>,
+    /// Some of it was computed without items that are poison.
+    pub omits: bool,
     /// The file ends before its header says so: how many bytes it has, and how many it should have.
     pub torn: Option<(u64, u64)>,
 }
@@ -53,11 +55,16 @@ pub(crate) enum Refusal {
 
 /// The bytes of a file.
 pub(crate) fn encode(owner: Owner, segments: &[(Extent, Vec<u8>)]) -> Vec<u8> {
+    encode_with(owner, segments, false)
+}
+
+/// The bytes of a file; whether some of it was computed without items that are poison.
+pub(crate) fn encode_with(owner: Owner, segments: &[(Extent, Vec<u8>)], omits: bool) -> Vec<u8> {
     let length = HEADER + segments.iter().map(|(_, value)| RECORD + value.len()).sum::<usize>();
     let mut bytes = Vec::with_capacity(length);
     bytes.extend(MAGIC);
     bytes.extend(VERSION.to_le_bytes());
-    bytes.extend([0; 4]);
+    bytes.extend(u32::from(omits).to_le_bytes());
     for number in [owner.run, owner.call, owner.leaves, segments.len() as u64, length as u64] {
         bytes.extend(number.to_le_bytes());
     }
@@ -91,14 +98,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, Refusal> {
         return Err(Refusal::Version { found });
     }
     if bytes.len() < HEADER {
-        return Ok(Decoded { owner: nothing, segments: Vec::new(), torn: torn(HEADER as u64) });
+        return Ok(Decoded { owner: nothing, segments: Vec::new(), omits: false, torn: torn(HEADER as u64) });
     }
     check(bytes, 0, HEADER, "header")?;
     let [run, call, leaves, count, length] = [16, 24, 32, 40, 48].map(|at| number(bytes, at, 8));
     if bytes.len() as u64 > length {
         return Err(Refusal::Senseless { offset: length, problem: "it lies behind the end of the file" });
     }
-    let owner = Owner { run, call, leaves };
+    let (owner, omits) = (Owner { run, call, leaves }, number(bytes, 12, 4) & 1 == 1);
     let (mut at, mut segments) = (HEADER, Vec::new());
     for _ in 0..count {
         if bytes.len() < at + RECORD {
@@ -128,7 +135,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, Refusal> {
         segments.push((extent, value));
     }
     let torn = if (bytes.len() as u64) < length { torn(length) } else { None };
-    Ok(Decoded { owner, segments, torn })
+    Ok(Decoded { owner, segments, omits, torn })
 }
 
 /// A part of a file that ends with the checksum of what comes before in it.
@@ -182,6 +189,13 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             let refusal = decode(&bytes).expect_err(&format!("bit {bit}"));
             assert!(refusal.to_string().len() > 20, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_was_left_out_is_written_on_the_file() {
+        for omits in [false, true] {
+            assert_eq!(decode(&encode_with(OWNER, &[], omits)).unwrap().omits, omits);
         }
     }
 

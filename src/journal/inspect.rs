@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::crashes::{CRASHED, SUSPECTS};
+use super::crashes::{CRASHED, POISON, SUSPECTS};
 use super::format::{self, Decoded, Owner};
 use super::lock::Holder;
 use super::marks::job_of_marks;
@@ -107,7 +107,7 @@ pub struct CallRecord {
     /// The ranges of items that are missing: first, and one behind the last; at most the first 100 of them.
     pub missing: Vec<(u64, u64)>,
     /// The ranges of items that are computed last, because jobs have crashed while they were computed: first, one behind
-    /// the last, and the number of crashes.
+    /// the last, and the number of crashes since they do.
     pub suspects: Vec<(u64, u64, u32)>,
     /// The leaves that end the rank which computes them: first item, one behind the last, and which of these items it is,
     /// counted from 0; none where that is not known.
@@ -212,7 +212,10 @@ fn call(storage: &dyn Storage, run: u64, name: &str, names: &[String]) -> Option
     let number = folder.strip_prefix("calls/")?.parse().ok()?;
     let (mut files, mut found, mut described) = (Vec::new(), Vec::new(), None);
     let mut suspects = Suspects::default();
-    let is_kept = |other: &&String| !other.ends_with(UNFINISHED) && job_of_marks(other).is_none();
+    let is_kept = |other: &&String| {
+        let is_note = other.ends_with(&format!("/{POISON}")) || job_of_marks(other).is_some();
+        !other.ends_with(UNFINISHED) && !is_note
+    };
     let in_folder = |other: &&String| other.starts_with(&format!("{folder}/")) && is_kept(other);
     for file in names.iter().filter(in_folder) {
         let bytes = match storage.read(file) {

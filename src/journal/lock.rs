@@ -234,6 +234,12 @@ fn take_over(storage: &dyn Storage, me: &Holder, stale: &Holder) -> Result<bool,
     taken.map(|()| still).map_err(Refused::Io)
 }
 
+/// What a process leaves that did not give its journal free.
+#[cfg(test)]
+pub(super) fn of_a_dead_process() -> String {
+    Holder { pid: u32::MAX - 1, ..Holder::this_process(1) }.text()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::storage::memory::Memory;

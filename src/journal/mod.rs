@@ -90,8 +90,8 @@ struct Journal {
     lock: Lock,
     /// The jobs of the run that have crashed.
     crashed: Vec<crashes::Crash>,
-    /// Another build goes on with the run: what was suspect may be mended.
-    is_mended: bool,
+    /// The build of this program: what was suspect in another one may be mended.
+    build: u64,
 }
 
 /// What a rank needs to know of the journal of a call.
@@ -115,6 +115,8 @@ pub(crate) struct Entry {
     /// The ranks that are not lost.
     present: Vec<usize>,
     pub suspects: Suspects,
+    /// Some of what is there was computed without items that are poison.
+    omits: bool,
     /// The result is recorded.
     pub is_complete: bool,
 }
@@ -204,16 +206,18 @@ impl Journal {
             Refused::Io(error) => cannot("locked", &error),
         })?;
         let names = storage.list("").map_err(|error| cannot("read", &error))?;
-        let (run, is_mended) = match storage.read(RUN) {
+        let job = 1 + names.iter().filter_map(|name| job_of(name)).max().unwrap_or(0);
+        // Before anything is refused: a start with wrong arguments is no reason to forget a crash.
+        let crashed = crashes::of_earlier_jobs(storage.as_ref(), &names, has_crashed.then_some(job - 1));
+        let run = match storage.read(RUN) {
             Ok(bytes) => known_run(&bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (new_run(storage.as_ref(), &names)?, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => new_run(storage.as_ref(), &names)?,
             Err(error) => return Err(cannot("read", &error)),
         };
+        let build = Identity::of_this_process()?.program.fingerprint();
         for name in names.iter().filter(|name| is_unfinished(name)) {
             let _ = storage.remove(name);
         }
-        let job = 1 + names.iter().filter_map(|name| job_of(name)).max().unwrap_or(0);
-        let crashed = crashes::of_earlier_jobs(storage.as_ref(), &names, has_crashed.then_some(job - 1));
         let record = format!(
             "host={}\npid={}\nslurm_job={}\nranks={size}\nstarted={}\n",
             me.host,
@@ -230,7 +234,7 @@ impl Journal {
                 dir.display()
             );
         }
-        Ok(Self { storage, run, job, calls: 0, lock, crashed, is_mended })
+        Ok(Self { storage, run, job, calls: 0, lock, crashed, build })
     }
 
     fn enter(
@@ -258,26 +262,36 @@ impl Journal {
             Err(error) => return Err(unusable(&folder, &error)),
         }
         let owner = Owner { run: self.run, call, leaves: leaves.count() };
-        let files = self.read_all(dir, &folder, owner)?;
+        let before = self.known_suspects(&folder)?;
+        let (files, omits) = self.read_all(dir, &folder, owner, before.is_some())?;
         let found = recovery::choose(&files);
-        let suspects = self.suspects_of(&folder, owner, &found)?;
+        let suspects = self.suspects_of(&folder, owner, before.as_ref(), &found)?;
         let is_complete = found.iter().any(|file| file.name.ends_with(RESULT));
         let Owner { run, call, leaves } = owner;
-        let precautions = Precautions { marks: !self.crashed.is_empty(), ..Precautions::default() };
+        let marks = !self.crashed.is_empty() && !is_complete;
+        let precautions = Precautions { marks, ..Precautions::default() };
         let notes = Notes { dir: dir.to_owned(), run, job: self.job, call, leaves, load: Vec::new(), precautions };
-        Ok(Some(Entry { notes, found, present, suspects, is_complete }))
+        Ok(Some(Entry { notes, found, present, suspects, omits, is_complete }))
     }
 
-    /// Which segments the files of a call hold.
-    fn read_all(&self, dir: &Path, folder: &str, owner: Owner) -> Result<Vec<Found>, Trouble> {
-        let mut files = Vec::new();
+    /// Which segments the files of a call hold, and whether items were left out of some. Where nothing is known any more of
+    /// what was left out, such files do not count.
+    fn read_all(&self, dir: &Path, folder: &str, owner: Owner, may_omit: bool) -> Result<(Vec<Found>, bool), Trouble> {
+        let (mut files, mut some_omit) = (Vec::new(), false);
         for name in self.storage.list(folder).map_err(|error| unusable(folder, &error))? {
             if !holds_segments(&name) {
                 continue;
             }
             let bytes = self.storage.read(&name).map_err(|error| unusable(folder, &error))?;
-            let Decoded { owner: whose, segments, torn } =
+            let Decoded { owner: whose, segments, omits, torn } =
                 format::decode(&bytes).map_err(|refusal| damaged(&name, &refusal))?;
+            if omits && !may_omit {
+                let dir = dir.display();
+                eprintln!("rankfold: {dir}/{name} holds what was computed without some items; it is computed again");
+                self.storage.remove(&name).map_err(|error| unusable(folder, &error))?;
+                continue;
+            }
+            some_omit |= omits;
             if let Some((found, expected)) = torn {
                 let whole = segments.len();
                 eprintln!(
@@ -296,7 +310,7 @@ impl Journal {
             }
             files.push(Found { name, extents: segments.into_iter().map(|(extent, _)| extent).collect() });
         }
-        Ok(files)
+        Ok((files, some_omit))
     }
 
     /// A call of this number was journaled: it must be the same one.
@@ -314,7 +328,8 @@ impl Journal {
     fn finish(&self, entry: &Entry, value: Vec<u8>) -> io::Result<()> {
         let Notes { run, call, leaves, .. } = entry.notes;
         let folder = folder_of_call(call);
-        let bytes = format::encode(Owner { run, call, leaves }, &[(Extent::root(leaves), value)]);
+        let omits = entry.omits || !entry.notes.precautions.left_out.is_empty();
+        let bytes = format::encode_with(Owner { run, call, leaves }, &[(Extent::root(leaves), value)], omits);
         let result = format!("{folder}/{RESULT}");
         write(self.storage.as_ref(), &result, &bytes)?;
         for name in self.storage.list(&folder)? {
@@ -331,6 +346,21 @@ impl Entry {
     fn load_of(&self, rank: usize) -> impl Iterator<Item = &Found> {
         let place = self.present.binary_search(&rank).unwrap_or(usize::MAX);
         self.found.iter().skip(place).step_by(self.present.len().max(1))
+    }
+
+    /// The file that holds what crashes have shown.
+    pub fn suspects_file(&self) -> String {
+        let name = format!("{}/{}", folder_of_call(self.notes.call), crashes::SUSPECTS);
+        self.notes.dir.join(name).display().to_string()
+    }
+
+    /// Writes the items that were found down for people, and for job scripts, which see by it that the run goes on.
+    pub fn note_poison(&self, items: &[String]) {
+        if !items.is_empty() {
+            let name = format!("{}/{}", folder_of_call(self.notes.call), crashes::POISON);
+            // Nothing depends on it.
+            let _ = storage_of(&self.notes).put(&name, (items.join("\n") + "\n").as_bytes());
+        }
     }
 
     /// What ranks do about leaves that may end them.
@@ -378,13 +408,12 @@ pub(crate) fn storage_of(notes: &Notes) -> Arc<dyn Storage> {
     Arc::new(Files::new(&notes.dir))
 }
 
-/// The number of a run that this program may go on with, and whether another build has begun it.
-fn known_run(bytes: &[u8]) -> Result<(u64, bool), Trouble> {
+/// The number of a run that this program may go on with.
+fn known_run(bytes: &[u8]) -> Result<u64, Trouble> {
     let (run, recorded): (u64, Identity) = unpack(RUN, bytes)?;
     let now = Identity::of_this_process()?;
     let forced = std::env::var_os("RANKFOLD_FORCE_BUILD").is_some_and(|value| value == "1");
-    let is_another = !recorded.program.is_same_build(&now.program);
-    if is_another && !forced {
+    if !recorded.program.is_same_build(&now.program) && !forced {
         return Err(Trouble {
             problem: format!("it was begun by {}, and this program is {}", recorded.program, now.program),
             remedy:
@@ -400,7 +429,7 @@ fn known_run(bytes: &[u8]) -> Result<(u64, bool), Trouble> {
             remedy: "give the same arguments to go on, or use a new folder".into(),
         });
     }
-    Ok((run, is_another))
+    Ok(run)
 }
 
 fn new_run(storage: &dyn Storage, names: &[String]) -> Result<u64, Trouble> {

@@ -62,6 +62,8 @@ pub(super) struct Desk<'w> {
     place: Place,
     /// Files of earlier jobs, all of which is in this rank's segments now.
     obsolete: Vec<String>,
+    /// Some of what is here was computed without items that are poison.
+    omits: bool,
 }
 
 /// The least time between two snapshots, as asked for or by the number of ranks.
@@ -145,7 +147,8 @@ impl Recorder {
 
 impl<'w> Desk<'w> {
     pub fn new(work: &'w dyn Work, storage: Arc<dyn Storage>, notes: Notes, call: &str, place: &Place) -> Self {
-        Self { work, storage, notes, call: call.to_owned(), place: place.clone(), obsolete: Vec::new() }
+        let omits = !notes.precautions.left_out.is_empty();
+        Self { work, storage, notes, call: call.to_owned(), place: place.clone(), obsolete: Vec::new(), omits }
     }
 
     /// Until the other end is dropped.
@@ -180,6 +183,7 @@ impl<'w> Desk<'w> {
                 let problem = format!("{name} on {}: {refusal}", self.place);
                 self.trouble(problem, "move that file away: what it holds is computed again")
             })?;
+            self.omits |= decoded.omits;
             let Notes { run, call, leaves, .. } = self.notes;
             let is_ours = decoded.owner == Owner { run, call, leaves };
             let restored =
@@ -208,7 +212,7 @@ impl<'w> Desk<'w> {
             Err(error) => return News::Broken(error),
         };
         let Notes { run, job, call, leaves, .. } = self.notes;
-        let bytes = format::encode(Owner { run, call, leaves }, &segments);
+        let bytes = format::encode_with(Owner { run, call, leaves }, &segments, self.omits);
         let name = format!("{}/g{job:04}-r{:05}", folder_of_call(call), self.place.rank);
         if let Err(error) = write(self.storage.as_ref(), &name, &bytes) {
             return News::NotWritten(format!("{}: {error}", self.path(&name).display()));

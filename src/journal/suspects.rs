@@ -31,6 +31,8 @@ pub(crate) struct Mark {
 /// The leaves of a call that were being computed when jobs crashed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Suspects {
+    /// The build of the program: another one may be mended.
+    pub build: u64,
     /// The last job whose crash is counted in.
     counted: u64,
     /// Disjoint, in order.
@@ -58,6 +60,11 @@ pub(crate) enum Poison {
 }
 
 impl Suspects {
+    /// Nobody is suspected yet, in this build.
+    pub fn none(build: u64) -> Self {
+        Self { build, ..Self::default() }
+    }
+
     /// A job has crashed, and these are its marks, of all its ranks if `are_all`. Each job counts once, in their order.
     pub fn crashed(&mut self, job: u64, marks: &[Mark], are_all: bool) {
         if job <= self.counted || marks.is_empty() {
@@ -68,6 +75,10 @@ impl Suspects {
         let mut computed = Coverage::default();
         marks.iter().for_each(|mark| drop(computed.insert(mark.extent)));
         computed.runs().for_each(|run| self.blame(run));
+        if lone.is_none() {
+            // Jobs crash with others, too: whoever was alone then may have been so by chance.
+            self.all.iter_mut().for_each(Suspect::forget_accusation);
+        }
         self.all.sort_unstable_by_key(|suspect| suspect.extent.start);
         if let Some(Mark { extent, nth }) = lone {
             self.all.iter_mut().filter(|suspect| suspect.extent == extent).for_each(|suspect| suspect.accuse(nth));
@@ -79,15 +90,20 @@ impl Suspects {
         self.all.retain(|suspect| suspect.poison.is_some() || !done.contains(suspect.extent));
     }
 
-    /// What is to be computed after everything else, with the number of crashes.
+    /// What is to be computed after everything else, with the number of crashes in which it was computed although it was
+    /// quarantined already.
     pub fn quarantined(&self) -> impl Iterator<Item = (u32, Extent)> {
         let quarantined = self.all.iter().filter(|suspect| suspect.crashes >= CRASHES);
-        quarantined.map(|suspect| (suspect.crashes, suspect.extent))
+        quarantined.map(|suspect| (suspect.crashes - CRASHES, suspect.extent))
     }
 
     /// The leaves that are known to end the rank that computes them.
     pub fn poisoned(&self) -> impl Iterator<Item = (Extent, &Poison)> {
         self.all.iter().filter_map(|suspect| Some((suspect.extent, suspect.poison.as_ref()?)))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
     }
 
     fn is_quarantined(&self, extent: Extent) -> bool {
@@ -112,6 +128,10 @@ impl Suspects {
 }
 
 impl Suspect {
+    fn forget_accusation(&mut self) {
+        (self.alone, self.nth) = (0, None);
+    }
+
     /// A job has crashed with this leaf and nothing else; it was about to compute an item.
     fn accuse(&mut self, nth: Option<u64>) {
         self.alone = if self.nth == nth { self.alone + 1 } else { 1 };
@@ -165,13 +185,13 @@ mod tests {
         suspects.crashed(2, &[mark(0, 8), mark(16, 4)], true);
         assert_eq!(quarantined(&suspects), []);
         suspects.crashed(3, &[mark(4, 4), mark(32, 16)], true);
-        assert_eq!(quarantined(&suspects), [(2, Extent::new(4, 4))]);
+        assert_eq!(quarantined(&suspects), [(0, Extent::new(4, 4))]);
         suspects.crashed(3, &[mark(4, 4)], true);
-        assert_eq!(quarantined(&suspects), [(2, Extent::new(4, 4))], "the same crash does not count twice");
+        assert_eq!(quarantined(&suspects), [(0, Extent::new(4, 4))], "the same crash does not count twice");
         suspects.crashed(4, &[mark(6, 1), mark(0, 4)], true);
         assert_eq!(
             quarantined(&suspects),
-            [(2, Extent::new(0, 4)), (2, Extent::new(4, 2)), (3, Extent::new(6, 1)), (2, Extent::new(7, 1))]
+            [(0, Extent::new(0, 4)), (0, Extent::new(4, 2)), (1, Extent::new(6, 1)), (0, Extent::new(7, 1))]
         );
     }
 
@@ -195,6 +215,19 @@ mod tests {
             done
         }));
         assert_eq!(suspects.all.len(), 1, "what was done without some items is remembered: {suspects:?}");
+    }
+
+    #[test]
+    fn only_crashes_in_a_row_make_a_leaf_guilty() {
+        let mut suspects = Suspects::default();
+        for job in 2..4 {
+            suspects.crashed(job, &[mark(4, 4)], true);
+        }
+        for job in 4..10 {
+            let between = if job % 2 == 0 { [at(5, 9)] } else { [mark(32, 1)] };
+            suspects.crashed(job, &between, true);
+        }
+        assert_eq!(suspects.poisoned().count(), 0, "{suspects:?}");
     }
 
     #[test]

@@ -46,6 +46,8 @@ const LEAST_OF_FEW: f64 = GAP_LEAST / OVERHEAD_TARGET;
 const GAP_MOST: f64 = 10e-3;
 /// A worker's next batch is at most so many times as long as the one before: costs change along the input.
 const GROWTH: u64 = 4;
+/// A first batch of which the cost is only remembered is planned so many times shorter than the longest.
+const CAUTION: f64 = 10.0;
 /// The weight of the newest batch in a running mean.
 const NEWEST: f64 = 0.3;
 
@@ -58,6 +60,8 @@ pub(crate) struct Policy {
     service: Mean,
     /// Of all workers: for those that have not measured anything yet.
     common: Estimate,
+    /// Something was measured in this call.
+    has_measured: bool,
 }
 
 /// The cost of a leaf, as one worker has measured it lately.
@@ -69,6 +73,8 @@ pub(crate) struct Estimate {
     variance: Mean,
     /// The length of the worker's last batch, in leaves.
     last: u64,
+    /// All of this is of an earlier call.
+    is_remembered: bool,
 }
 
 /// What a call has cost, for the next one like it.
@@ -104,7 +110,7 @@ struct Mean(Option<f64>);
 
 impl Policy {
     pub fn new() -> Self {
-        Self { gap: Mean(Some(GAP_LEAST)), service: Mean(None), common: Estimate::default() }
+        Self { gap: Mean(Some(GAP_LEAST)), service: Mean(None), common: Estimate::default(), has_measured: false }
     }
 
     /// Begins with what an earlier call has cost, whose leaves may have had another length. Gives the estimate with which
@@ -114,12 +120,12 @@ impl Policy {
         let scaled = |value: Option<f64>| Mean(value.filter(|value| value.is_finite()).map(|value| value * scale));
         (self.common.mean, self.common.variance) = (scaled(learned.mean), scaled(learned.variance));
         (self.gap, self.service) = (Mean(learned.gap.or(self.gap.0)), Mean(learned.service));
-        self.common
+        Estimate { is_remembered: self.common.mean.0.is_some(), ..self.common }
     }
 
     /// What this call has cost, in leaves of so many items.
     pub fn learned(&self, leaf: u64) -> Learned {
-        let Self { gap, service, common } = self;
+        let Self { gap, service, common, .. } = self;
         Learned { leaf, mean: common.mean.0, variance: common.variance.0, gap: gap.0, service: service.0 }
     }
 
@@ -129,6 +135,7 @@ impl Policy {
         if cost.busy / f64::from(threads) >= MEASURABLE || leaves >= 1 << 16 {
             estimate.add(leaves, cost.busy);
             self.common.add(leaves, cost.busy);
+            self.has_measured = true;
         }
     }
 
@@ -161,6 +168,7 @@ impl Policy {
         let len = len.max(share.min(f64::from(demand.threads))).max(1.0) as u64;
         let most = match (estimate.mean.0, estimate.last) {
             (None, _) => slow_start,
+            (Some(_), 0) if estimate.is_remembered => (least.max(LONGEST / CAUTION) / seconds) as u64,
             (Some(_), 0) => u64::MAX,
             (Some(_), last) => last.saturating_mul(GROWTH),
         };
@@ -174,8 +182,12 @@ impl Policy {
         gap.max((2.0 * self.service.0.unwrap_or(0.0) * workers as f64).min(SERVICE_MOST))
     }
 
-    /// What a leaf takes on one thread, in seconds, 19 times out of 20 (as if costs were normally distributed).
+    /// What a leaf takes on one thread, in seconds, 19 times out of 20 (as if costs were normally distributed). Nothing is
+    /// known before something was measured: what is only remembered must not keep a job from trying.
     pub fn slow_leaf(&self) -> f64 {
+        if !self.has_measured {
+            return 0.0;
+        }
         let deviation = self.common.variance.0.unwrap_or(0.0).sqrt();
         self.common.mean.0.unwrap_or(0.0) + 1.645 * deviation
     }
@@ -195,6 +207,7 @@ impl Estimate {
 
     fn add(&mut self, leaves: u64, busy: f64) {
         let leaf = busy / leaves as f64;
+        self.is_remembered = false;
         if let Some(mean) = self.mean.0 {
             // The mean of n leaves varies n times less than one leaf does.
             self.variance.add(leaves as f64 * (leaf - mean).powi(2));
@@ -297,7 +310,8 @@ mod tests {
         let (policy, _) = learned(1e-3, 0.0);
         let mut next = Policy::new();
         let estimate = next.recall(&policy.learned(4), 8);
-        assert_eq!(next.batch_len(&estimate, &demand(1 << 20, 4)), 250, "half a second of leaves twice as long");
+        assert_eq!(next.batch_len(&estimate, &demand(1 << 20, 4)), 25, "50 ms of leaves twice as long");
+        assert_eq!(next.slow_leaf().to_bits(), 0, "nothing was measured");
         let estimate = next.recall(&Learned { mean: Some(f64::NAN), ..Learned::default() }, 8);
         assert_eq!(next.batch_len(&estimate, &demand(1 << 20, 4)), 1, "what makes no sense is not known");
     }

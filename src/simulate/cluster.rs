@@ -169,7 +169,7 @@ impl<'c> Cluster<'c> {
         }
     }
 
-    /// Leaves that come last, with the number of crashes in which they were computed.
+    /// Leaves that come last, with the number of crashes since they do.
     pub fn quarantine(&mut self, suspects: &[(u32, Extent)]) {
         self.scheduler.quarantine(suspects.iter().copied());
         self.suspects = suspects.iter().map(|(_, extent)| *extent).collect();

@@ -115,11 +115,9 @@ fn line(call: &CallRecord) -> String {
         let _ = writeln!(text, "          missing: {}{more}", ranges.join(", "));
     }
     for (start, end, crashes) in suspects.iter().take(8) {
-        let _ = writeln!(
-            text,
-            "          suspect: {start}..{end}, computed when {} crashed",
-            counted(u64::from(*crashes), "job")
-        );
+        let after =
+            if *crashes > 0 { format!(", and {} since", counted(u64::from(*crashes), "job")) } else { String::new() };
+        let _ = writeln!(text, "          suspect: {start}..{end}, computed when jobs crashed{after}");
     }
     text + &poison(poisoned)
 }

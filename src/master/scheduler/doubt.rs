@@ -68,7 +68,9 @@ impl Scheduler {
                 _ => {}
             }
         }
-        if self.regions.left() == 0 && self.idle > 0 && self.config.may_repeat {
+        // A suspect that is computed twice would not be alone.
+        let repeats = self.config.may_repeat && !self.quarantine.has_open();
+        if self.regions.left() == 0 && self.idle > 0 && repeats {
             self.doubt_the_overdue(now);
         }
     }

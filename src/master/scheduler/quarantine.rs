@@ -1,5 +1,6 @@
-//! Leaves that may end the rank that computes them come last, when everything else is done: those that were in fewer
-//! crashes first, a 64th of them at a time, so that the next crash leaves few suspects, and soon only one.
+//! Leaves that may end the rank that computes them come last, when everything else is done: those with fewer crashes
+//! first, half of the new ones at a time, a 64th of those with which a job has crashed again, so that each crash leaves few
+//! suspects, and soon only one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +11,10 @@ use crate::master::coverage::Coverage;
 use crate::simulate::mutant::{Mutant, planted};
 use crate::time::Time;
 
-/// So many times in a row, suspects of one kind are handed out and waited for.
+/// So many times in a row, suspects with the same number of crashes are handed out and waited for.
 const WAVES: u64 = 64;
+/// The same for those with which no job has crashed since they are in quarantine.
+const FIRST_WAVES: u64 = 2;
 
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
@@ -20,7 +23,7 @@ pub(super) struct Quarantine {
     /// Leaves that were handed out, and are neither done nor anybody else's.
     open: BTreeSet<Extent>,
     /// At most so many are out at a time, of those that were in so many crashes.
-    width: (u32, u64),
+    width: Option<(u32, u64)>,
     /// Leaves that nobody computes, and the error that says so when all others are done.
     withheld: Coverage,
     poison: Option<Error>,
@@ -51,13 +54,17 @@ impl Quarantine {
     /// The next leaf, if one may be handed out now.
     fn next(&mut self) -> Option<Extent> {
         let (crashes, waiting) = self.waiting.first_key_value()?;
-        if self.width.0 != *crashes {
+        let mut width = self.width.filter(|(of, _)| of == crashes);
+        if width.is_none() {
             if self.has_open() {
                 return None;
             }
-            self.width = (*crashes, (waiting.leaves() / WAVES).max(1));
+            let waves = if *crashes == 0 { FIRST_WAVES } else { WAVES };
+            width = Some((*crashes, (waiting.leaves() / waves).max(1)));
         }
-        let first = waiting.runs().next().filter(|_| (self.open.len() as u64) < self.width.1)?;
+        self.width = width;
+        let (_, most) = width?;
+        let first = waiting.runs().next().filter(|_| (self.open.len() as u64) < most)?;
         Some(Extent::new(first.start, 1))
     }
 
@@ -73,8 +80,7 @@ impl Quarantine {
 }
 
 impl Scheduler {
-    /// Leaves that come last, with the number of crashes in which they were computed. Comes after `resume`, before any
-    /// event.
+    /// Leaves that come last, with the number of crashes since they do. Comes after `resume`, before any event.
     pub fn quarantine(&mut self, suspects: impl IntoIterator<Item = (u32, Extent)>) {
         for (crashes, extent) in suspects {
             for part in self.covered.gaps(extent) {
@@ -109,8 +115,11 @@ impl Scheduler {
         }
     }
 
-    /// Hands out suspects when nothing else is left to do, or under way.
+    /// Hands out suspects when nothing else is left to do, or under way, and every rank is there to mark what it computes.
     pub(super) fn release_suspects(&mut self, now: Time) {
+        if self.missing > 0 {
+            return;
+        }
         let accounted = self.done() + self.quarantine.leaves() + self.quarantine.open.len() as u64;
         if accounted < self.config.leaves && !planted(Mutant::QuarantineOpen) {
             return;
@@ -125,10 +134,10 @@ impl Scheduler {
 
     /// Ends a call of which nothing is missing but what is withheld. False if that is not so.
     pub(super) fn end_without_the_withheld(&mut self, now: Time) -> bool {
-        let Some(error) = self.quarantine.poison.clone() else { return false };
+        let Some(error) = &self.quarantine.poison else { return false };
         let all_but_these = self.done() + self.quarantine.withheld.leaves() >= self.config.leaves;
         if all_but_these && matches!(self.phase, Phase::Running) {
-            self.stop(now, error);
+            self.stop(now, error.clone());
         }
         all_but_these
     }

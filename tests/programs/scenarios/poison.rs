@@ -1,4 +1,5 @@
-//! Items that end the process which computes them: the variable `POISON` names them, as `call:item,call:item`.
+//! Items that end the process which computes them, or take long: the variables `POISON` and `SLOW` name them, as
+//! `call:item,call:item`.
 
 use std::time::Duration;
 
@@ -68,8 +69,14 @@ fn lines(world: &World, file: &str) -> Outcome {
 
 fn compute(call: &str, item: u64) {
     std::thread::sleep(Duration::from_micros(300));
-    let poison = std::env::var("POISON").unwrap_or_default();
-    if poison.split(',').any(|poison| poison == format!("{call}:{item}")) {
+    let is_in = |variable: &str| {
+        let names = std::env::var(variable).unwrap_or_default();
+        names.split(',').any(|name| name == format!("{call}:{item}"))
+    };
+    if is_in("SLOW") {
+        std::thread::sleep(Duration::from_secs(30));
+    }
+    if is_in("POISON") {
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).expect("it lives");
         std::thread::sleep(Duration::from_secs(60));
     }
