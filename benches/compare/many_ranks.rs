@@ -47,7 +47,8 @@ pub(crate) fn idle(context: &mut Context) -> Result<()> {
 pub(crate) fn many(context: &mut Context) -> Result<()> {
     let wanted = context.quickly(5.0, 20.0);
     let start = |ranks: usize, blocks: u64| {
-        let mut command = context.launcher.ranks(ranks, "bench_with_rankfold", &["uniform", &blocks.to_string()]);
+        let mut command =
+            context.launcher.ranks(ranks, "bench_monte_carlo", &["with-rankfold", "uniform", &blocks.to_string()]);
         command.env("RANKFOLD_THREADS", "1");
         run(command)
     };

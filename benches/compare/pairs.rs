@@ -70,9 +70,9 @@ fn total(outcome: &Outcome) -> String {
 /// The two Monte Carlo programs on two ranks, one thread each.
 fn against_by_hand(context: &mut Context, shape: &str, parts: &str, blocks: u64, goal: Option<f64>) -> Result<()> {
     let (launcher, blocks) = (context.launcher.clone(), blocks.to_string());
-    let by_hand = || launcher.ranks(2, "bench_by_hand", &[shape, &blocks, parts]);
+    let by_hand = || launcher.ranks(2, "bench_monte_carlo", &["by-hand", shape, &blocks, parts]);
     let with_rankfold = || {
-        let mut command = launcher.ranks(2, "bench_with_rankfold", &[shape, &blocks]);
+        let mut command = launcher.ranks(2, "bench_monte_carlo", &["with-rankfold", shape, &blocks]);
         command.env("RANKFOLD_THREADS", "1");
         command
     };

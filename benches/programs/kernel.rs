@@ -41,6 +41,9 @@ impl Shape {
 }
 
 /// How many points of a block fall inside the quarter circle. Each block has a random stream of its own.
+///
+/// Not inlined: all programs of an executable run the same instructions.
+#[inline(never)]
 pub(crate) fn count_inside(block: u64, points: u64) -> u64 {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     rng.set_stream(block);

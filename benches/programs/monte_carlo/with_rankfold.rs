@@ -1,15 +1,12 @@
-//! The Monte Carlo of `by_hand.rs` with Rankfold: `mpirun -n 2 bench_with_rankfold uniform|ramp BLOCKS`.
+//! The Monte Carlo of `by_hand.rs` with Rankfold.
 
 use std::time::Instant;
 
-mod kernel;
+use crate::kernel::{Shape, count_inside};
 
-use kernel::{Shape, count_inside};
-
-fn main() -> rankfold::Result<()> {
-    let arguments: Vec<String> = std::env::args().collect();
-    let shape = Shape::from_argument(&arguments[1]);
-    let blocks: u64 = arguments[2].parse().expect("a number of blocks");
+pub(crate) fn run(arguments: &[String]) -> rankfold::Result<()> {
+    let shape = Shape::from_argument(&arguments[0]);
+    let blocks: u64 = arguments[1].parse().expect("a number of blocks");
 
     let called = Instant::now();
     let world = rankfold::init()?;

@@ -1,28 +1,23 @@
-//! Monte Carlo as one writes it by hand with rsmpi: a fixed part of the blocks for each rank, then `MPI_Reduce`.
-//!
-//! `mpirun -n 2 bench_by_hand uniform|ramp BLOCKS halves|cards`: the parts are runs of neighbouring blocks, or dealt out
-//! like cards (block i to rank i modulo the number of ranks).
+//! Monte Carlo as one writes it by hand with rsmpi: a fixed part of the blocks for each rank, then `MPI_Reduce`. The parts
+//! are runs of neighbouring blocks, or dealt out like cards (block i to rank i modulo the number of ranks).
 
 use std::time::Instant;
 
 use mpi::collective::SystemOperation;
 use mpi::traits::{Communicator, Root};
 
-mod kernel;
+use crate::kernel::{Shape, count_inside};
 
-use kernel::{Shape, count_inside};
-
-fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let shape = Shape::from_argument(&arguments[1]);
-    let blocks: u64 = arguments[2].parse().expect("a number of blocks");
+pub(crate) fn run(arguments: &[String]) {
+    let shape = Shape::from_argument(&arguments[0]);
+    let blocks: u64 = arguments[1].parse().expect("a number of blocks");
 
     let universe = mpi::initialize().expect("MPI starts");
     let start = Instant::now();
     let world = universe.world();
     let (rank, size) = (world.rank() as u64, world.size() as u64);
     let count = |block: u64| count_inside(block, shape.points(block, blocks));
-    let inside: u64 = match arguments[3].as_str() {
+    let inside: u64 = match arguments[2].as_str() {
         "halves" => (blocks * rank / size..blocks * (rank + 1) / size).map(count).sum(),
         "cards" => (rank..blocks).step_by(size as usize).map(count).sum(),
         other => panic!("the parts are halves or cards, not {other}"),
