@@ -3,10 +3,9 @@
 use crate::error::{Error, ErrorKind};
 use crate::extent::{Extent, Leaves};
 use crate::journal::Entry;
-use crate::journal::suspects::Poison;
 use crate::master::scheduler::Scheduler;
 use crate::source::Source;
-use crate::worker::precautions::Precautions;
+use crate::worker::precautions::{Poison, Precautions};
 
 /// The call whose leaves are looked at.
 pub(super) struct Case<'c, S> {

@@ -10,7 +10,7 @@ use crate::journal::{Costs, Marks, News, Notes, Recorder, least_interval, storag
 use crate::master::scheduler;
 use crate::rank::Rank;
 use crate::wire::ToMaster;
-use crate::worker::precautions::Guard;
+use crate::worker::precautions::{Guard, Noting};
 
 /// Kept back of the time of a job, beside what the slowest leaf takes: for the last snapshots and for the way out.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -58,7 +58,8 @@ impl Driver<'_, '_, '_> {
         let precautions = &notes.precautions;
         let marks = precautions.marks.then(|| Arc::new(Marks::new(&storage, &notes, rank.rank())));
         if !(precautions.watched.is_empty() && precautions.left_out.is_empty()) {
-            self.work.guard(Guard::new(precautions, marks.clone()));
+            let noting = marks.clone().map(|marks| Box::new(move |leaf, nth| marks.item(leaf, nth)) as Noting);
+            self.work.guard(Guard::new(precautions, noting));
         }
         let least = least_interval(rank.snapshots, rank.size());
         let recorder = Recorder::start(self.threads, self.work, notes, self.plan.call, &rank.place, least);

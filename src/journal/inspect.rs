@@ -12,12 +12,13 @@ use super::lock::Holder;
 use super::marks::job_of_marks;
 use super::recovery::{Found, choose, leaves_of};
 use super::storage::{Files, Storage, UNFINISHED};
-use super::suspects::{Poison, Suspects};
+use super::suspects::Suspects;
 use super::{CALL, Identity, RESULT, RUN, SEALED, holds_segments, job_of, unpack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, Leaves, extents_between};
 use crate::master::coverage::Coverage;
 use crate::wire::Signature;
+use crate::worker::precautions::Poison;
 
 /// What a journal holds, from [`inspect`].
 ///

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::master::coverage::Coverage;
+use crate::worker::precautions::Poison;
 
 /// What was computed in so many crashes is quarantined. There was one before: marks are made from the second job on.
 const CRASHES: u32 = 2;
@@ -48,15 +49,6 @@ pub(crate) struct Suspect {
     alone: u32,
     nth: Option<u64>,
     pub poison: Option<Poison>,
-}
-
-/// What of a leaf ends the rank that computes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Poison {
-    /// These of its items, counted from 0.
-    Items(Vec<u64>),
-    /// Which items is not known, or there are too many.
-    Leaf,
 }
 
 impl Suspects {

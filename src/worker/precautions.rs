@@ -3,14 +3,23 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
-use crate::journal::Marks;
-use crate::journal::suspects::Poison;
 use crate::master::coverage::Coverage;
+
+/// What of a leaf ends the rank that computes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Poison {
+    /// These of its items, counted from 0.
+    Items(Vec<u64>),
+    /// Which items is not known, or there are too many.
+    Leaf,
+}
+
+/// Notes an item of a leaf before it is computed.
+pub(crate) type Noting = Box<dyn Fn(Extent, u64) + Send + Sync>;
 
 /// As rank 0 tells it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -26,16 +35,16 @@ pub(crate) struct Precautions {
 /// As a rank takes them.
 #[derive(Default)]
 pub(crate) struct Guard {
-    marks: Option<Arc<Marks>>,
+    noting: Option<Noting>,
     watched: Coverage,
     left_out: BTreeMap<u64, Poison>,
 }
 
 impl Guard {
-    pub fn new(precautions: &Precautions, marks: Option<Arc<Marks>>) -> Self {
+    pub fn new(precautions: &Precautions, noting: Option<Noting>) -> Self {
         let mut watched = Coverage::default();
         precautions.watched.iter().for_each(|extent| drop(watched.insert(*extent)));
-        Self { marks, watched, left_out: precautions.left_out.iter().cloned().collect() }
+        Self { noting, watched, left_out: precautions.left_out.iter().cloned().collect() }
     }
 
     /// Whether some of these leaves need care: they are computed one by one.
@@ -55,8 +64,8 @@ impl Guard {
             Some(Poison::Items(items)) => items.as_slice(),
             _ => &[],
         };
-        let marks = self.marks.as_deref().filter(|_| self.watched.contains(leaf));
-        Watched { items, nth: 0, leaf, poison, left_out, marks }
+        let noting = self.noting.as_ref().filter(|_| self.watched.contains(leaf));
+        Watched { items, nth: 0, leaf, poison, left_out, noting }
     }
 }
 
@@ -68,7 +77,7 @@ pub(crate) struct Watched<'g, I> {
     poison: &'g [u64],
     /// Counts those that were left out.
     left_out: &'g Cell<u64>,
-    marks: Option<&'g Marks>,
+    noting: Option<&'g Noting>,
 }
 
 impl<I: Iterator> Iterator for Watched<'_, I> {
@@ -83,8 +92,8 @@ impl<I: Iterator> Iterator for Watched<'_, I> {
                 self.left_out.set(self.left_out.get() + 1);
                 continue;
             }
-            if let Some(marks) = self.marks {
-                marks.item(self.leaf, nth);
+            if let Some(note) = self.noting {
+                note(self.leaf, nth);
             }
             return Some(item);
         }
