@@ -102,7 +102,12 @@ fn dawdles(world: &World, is_victim: bool) -> Outcome {
 /// The victim stops when its partial is asked for, which is when all ranks wait for it.
 fn stops_in_reduction(world: &World, is_victim: bool) -> Outcome {
     STOPS.store(is_victim, Ordering::Relaxed);
-    world.over(0..1000u64).named("energy").map_reduce(Trap, |left, _| left)?;
+    // Long enough that every rank has computed something when it is asked for it.
+    let mapper = |item| {
+        std::thread::sleep(Duration::from_millis(1));
+        Trap(item)
+    };
+    world.over(0..2000u64).named("energy").map_reduce(mapper, |left, _| left)?;
     Ok(())
 }
 
