@@ -5,9 +5,10 @@
 //! when to come back with [`Event::Tick`] if nothing else happens. It is the twin of the worker's `Agent`.
 //!
 //! Every leaf is in exactly one place: nobody's (`regions`), held by a worker that is trusted (`ledger`), done
-//! (`covered`), or kept for the end or from everybody because it has ended ranks (`quarantine`). A worker that is silent or far too slow is not trusted: what it holds is handed out once more, and
-//! whoever is first counts. The call finishes when all leaves are done and every worker has entered it, since a rank
-//! that never makes the call must not be left behind.
+//! (`covered`), or kept for the end or from everybody because it has ended ranks (`quarantine`). A worker that is
+//! silent or far too slow is not trusted: what it holds is handed out once more, and whoever is first counts. The
+//! call finishes when all leaves are done and every worker has entered it, since a rank that never makes the call
+//! must not be left behind.
 
 mod books;
 mod doubt;
