@@ -39,6 +39,7 @@ up() {
         command -v "$command" >/dev/null || die "there is no $command (Debian: apt-get install slurm-wlm munge)"
     done
     [ ! -e "$dir/pids" ] || die "$dir is in use"
+    [ -e /etc/hosts ] || die "there is no /etc/hosts, in which the names of this machine and its nodes have to be found"
     mkdir -p "$dir"/{log,state,munge}
     host=$(hostname -s)
     for ((node = 1; node <= nodes; node++)); do
@@ -54,7 +55,7 @@ up() {
     launch munge munged -F -S "$dir/munge/socket" --key-file="$dir/munge/key" --pid-file="$dir/munge/pid" \
         --log-file="$dir/log/munged" --seed-file="$dir/munge/seed"
     until [ -S "$dir/munge/socket" ]; do sleep 0.05; done
-    launch controller slurmctld -D -f "$dir/slurm.conf"
+    start_controller
     for node in $names; do start_node "$node"; done
     await "$nodes"
 }
@@ -64,7 +65,7 @@ configure() { # HOST CPUS PORTS
     {
         cat <<CONF
 ClusterName=tests
-SlurmctldHost=$1(127.0.0.1)
+SlurmctldHost=$1($(address "$1"))
 SlurmctldPort=$(free_port)
 SlurmUser=$(id -un)
 SlurmdUser=$(id -un)
@@ -101,7 +102,7 @@ PropagateResourceLimits=NONE
 CONF
         for port in $3; do
             number=$((number + 1))
-            echo "NodeName=n$number NodeHostname=$1 NodeAddr=127.0.0.1 Port=$port CPUs=$2 State=UNKNOWN"
+            echo "NodeName=n$number NodeHostname=$1 NodeAddr=$(address "$1") Port=$port CPUs=$2 State=UNKNOWN"
         done
         echo "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP"
     } >"$dir/slurm.conf"
@@ -113,7 +114,7 @@ CONF
     chmod 755 "$dir/prolog"
     {
         echo "127.0.0.1 localhost $(hostname) $1 $(seq -f 'n%g' -s ' ' "$number")"
-        grep -v '^127\.0\.0\.1' /etc/hosts || true
+        grep -v '^127\.' /etc/hosts || true
     } >"$dir/hosts"
     cat >"$dir/env" <<ENV
 export SLURM_CONF=$dir/slurm.conf
@@ -133,6 +134,23 @@ start_node() {
             "hostname $1 && mount --bind '$dir/hosts' /etc/hosts && exec \"\$@\"" node "${command[@]}"
     else
         launch "$1" "${command[@]}"
+    fi
+}
+
+# Daemons listen on the address that the name of their machine stands for, which Debian makes 127.0.1.1 and others a
+# network's. In name spaces of their own, it is 127.0.0.1.
+address() { # HOST
+    if has_namespaces; then echo 127.0.0.1 && return; fi
+    getent ahostsv4 "$1" | { read -r address _ && echo "$address"; } || die "the name of this machine, $1, has no address"
+}
+
+start_controller() {
+    local command=(slurmctld -D -f "$dir/slurm.conf")
+    if has_namespaces; then
+        launch controller unshare --mount sh -c \
+            "mount --bind '$dir/hosts' /etc/hosts && exec \"\$@\"" controller "${command[@]}"
+    else
+        launch controller "${command[@]}"
     fi
 }
 
