@@ -15,6 +15,7 @@ use crate::interrupt::Deadline;
 use crate::journal::Entry;
 use crate::launch::leave_word;
 use crate::master::scheduler::{Config, Scheduler};
+use crate::pool::{self, Pool};
 use crate::rank::{Rank, Traffic};
 use crate::reduce::collective::{Value, reduce};
 use crate::reduce::encoding::Encoding;
@@ -133,6 +134,22 @@ where
         }
     });
     Ok(Outcome { value, report })
+}
+
+/// Opens a pool on rank 0. Collective: the others must serve it.
+pub(crate) fn host<R: Send>(rank: &mut Rank, program: impl FnOnce(&Pool) -> R + Send) -> Result<R> {
+    let guard = AbandonOnPanic(rank);
+    guard.0.call += 1;
+    guard.0.traffic = Traffic::default();
+    pool::open(guard.0, program)
+}
+
+/// Serves a pool on any other rank. Collective.
+pub(crate) fn serve(rank: &mut Rank) -> Result<()> {
+    let guard = AbandonOnPanic(rank);
+    guard.0.call += 1;
+    guard.0.traffic = Traffic::default();
+    pool::serve(guard.0)
 }
 
 /// What is not in the result is told each time.

@@ -197,7 +197,7 @@ impl Driver<'_, '_, '_> {
             Message::ToWorker(message) => self.tell_agent(agent::Event::Message(message)),
             Message::ToMaster(ToMaster::Hello(signature)) => self.on_hello(from, signature)?,
             Message::ToMaster(message) => self.on_answer(from, message)?,
-            Message::Leave | Message::Through => {}
+            Message::ToServer(_) | Message::FromServer(_) | Message::Leave | Message::Through => {}
         }
         Ok(())
     }

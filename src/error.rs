@@ -63,6 +63,8 @@ pub enum Role {
     Mapper,
     /// The function that joins two partials.
     Combiner,
+    /// The function of a task.
+    Task,
 }
 
 /// The kinds of failure.
@@ -196,6 +198,29 @@ pub enum ErrorKind {
         seconds: u64,
         /// The rank that waited for it.
         waiting: Place,
+    },
+
+    /// A task did not run, since one whose value it needs has failed.
+    #[error("a task did not run, because what it needs has failed: {cause}")]
+    Needed {
+        /// Why the other one failed.
+        cause: Box<Error>,
+    },
+
+    /// A task was cancelled before it began.
+    #[error("{task} was cancelled before it began")]
+    Cancelled {
+        /// The task, by its name or number.
+        task: String,
+    },
+
+    /// The pool was over before the task was through.
+    #[error(
+        "{task} has no value: the pool was over before; get what you need inside of the closure that was given the pool"
+    )]
+    PoolIsOver {
+        /// The task, by its name or number.
+        task: String,
     },
 
     /// The program was told to end before the call was through.
@@ -348,7 +373,7 @@ impl Error {
 
     /// Whether trying again may help. A combiner's operands are gone when it panics, and a broken promise stays broken.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(*self.kind, ErrorKind::Panicked { role: Role::Mapper, .. } | ErrorKind::Source { .. })
+        matches!(*self.kind, ErrorKind::Panicked { role: Role::Mapper | Role::Task, .. } | ErrorKind::Source { .. })
     }
 
     /// The same error, with the number of attempts that were made.
@@ -357,6 +382,24 @@ impl Error {
             *attempts = made;
         }
         self
+    }
+
+    /// The same error, of what the user calls by this name.
+    pub(crate) fn in_call(mut self, name: &str) -> Self {
+        if let ErrorKind::Panicked { call, .. } | ErrorKind::Encoding { call, .. } | ErrorKind::Internal { call, .. } =
+            &mut *self.kind
+        {
+            name.clone_into(call);
+        }
+        self
+    }
+
+    /// An argument of a task cannot travel.
+    pub(crate) fn argument(type_name: &str, message: &str) -> Self {
+        Self::launch(
+            format!("an argument of type {type_name} cannot be encoded: {message}"),
+            "see what its Serialize does; a file or a lock is better opened by the task itself",
+        )
     }
 
     pub(crate) fn launch(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
@@ -398,17 +441,18 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Mapper => "mapper",
             Self::Combiner => "combiner",
+            Self::Task => "task",
         })
     }
 }
 
 fn attempts_note(role: Role, attempts: u32) -> String {
     match (role, attempts) {
-        (Role::Combiner, _) => String::new(),
+        (Role::Combiner, _) | (Role::Task, 0 | 1) => String::new(),
         (Role::Mapper, 0 | 1) => {
             "\n  the item alone can be tried again with the same arguments; .retries(n) tries a batch n more times"
                 .into()
         }
-        (Role::Mapper, n) => format!("\n  {n} attempts were made"),
+        (Role::Mapper | Role::Task, n) => format!("\n  {n} attempts were made"),
     }
 }

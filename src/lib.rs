@@ -40,6 +40,9 @@
 //! | segment | a finished aligned run with its partial value |
 //! | partial | the value of a segment |
 //! | call | one `map_reduce`, `map`, `fold` …, made by all ranks together |
+//! | pool | the ranks, as they serve a program that gives out tasks ([`run`], [`World::pool`]) |
+//! | task | one function call on some rank, made by [`Pool::submit`] |
+//! | remote | a value that lives, or will live, on some rank |
 //! | attempt | one try of a batch |
 //! | run | the whole computation, over as many jobs as it takes |
 //! | journal | the folder that carries a run from one job to the next |
@@ -82,6 +85,8 @@ mod world;
 mod job;
 mod kernel;
 mod call;
+mod pool;
+mod code;
 mod source;
 mod random;
 mod extent;
@@ -104,7 +109,11 @@ pub mod simulate;
 
 pub use error::{Error, ErrorKind, Place, Result, Role};
 pub use job::{OnRoot, Over};
-pub use program::{init, spmd, threads};
+pub use pool::function::{Argument, Data, Function};
+pub use pool::remote::{Getting, Remote};
+pub use pool::task::Task;
+pub use pool::{AsCompleted, Pool, Until};
+pub use program::{init, run, spmd, threads};
 pub use random::{ItemRng, rng};
 pub use report::{RankReport, Report};
 pub use source::{Source, SourceError};

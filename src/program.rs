@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::error::{Error, Result};
 use crate::launch::{self, Roster, in_one_process};
+use crate::pool::Pool;
 use crate::rank::{ROOT_FIRST, Rank, new_pool};
 use crate::report::{Progress, announce, verbosity};
 use crate::transport::Transport;
@@ -99,6 +100,26 @@ where
         }
     }
     ExitCode::FAILURE
+}
+
+/// A whole program that thinks on rank 0: starts the ranks, runs `program` there while the others serve, reports an error
+/// once, and gives the exit code.
+///
+/// # Examples
+///
+/// ```
+/// fn main() -> std::process::ExitCode {
+///     rankfold::run(|pool| {
+///         let remotes = pool.map(|n: u64| n * n, 1..=3)?;
+///         for remote in remotes { println!("{}", remote.get()?) }
+///         Ok(())
+///     })
+/// }
+/// ```
+pub fn run(program: impl FnOnce(&Pool) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send) -> ExitCode {
+    spmd(|world| -> Result<(), Box<dyn std::error::Error>> {
+        world.pool(program)?.unwrap_or(Ok(())).map_err(|error| -> Box<dyn std::error::Error> { error })
+    })
 }
 
 /// Runs an SPMD program on ranks that are threads of this process, each with a [`World`] of its own: for tests of code

@@ -3,7 +3,7 @@
 //! Whoever waits for others inside of a call stays in touch meanwhile: it lets rank 0 know that it lives (rank 0 tells
 //! everybody), and gives up when those it depends on were silent for too long. So no wait inside of a call lasts for ever.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     early: Vec<(usize, Envelope)>,
     /// Segments that have arrived before they were asked for.
     partials: Vec<(usize, Vec<u8>)>,
+    /// Values of pools that have arrived.
+    values: VecDeque<Vec<u8>>,
     /// The calls that a rank had made when it left, for ranks that have.
     pub left: BTreeMap<usize, u64>,
     /// The ranks without which the last call was completed, as far as they are still silent.
@@ -102,6 +104,7 @@ impl<T: Transport> Rank<T> {
             call: 0,
             early: Vec::new(),
             partials: Vec::new(),
+            values: VecDeque::new(),
             traffic: Traffic::default(),
             progress,
             journals: Journals::default(),
@@ -153,9 +156,16 @@ impl Rank {
         }
         while let Some(Incoming { from, channel, bytes }) = self.receive()? {
             self.heard[from] = Instant::now();
-            if channel == Channel::Partials {
-                self.partials.push((from, bytes));
-                continue;
+            match channel {
+                Channel::Partials => {
+                    self.partials.push((from, bytes));
+                    continue;
+                }
+                Channel::Values => {
+                    self.values.push_back(bytes);
+                    continue;
+                }
+                Channel::Control => {}
             }
             let envelope: Envelope = wire::decode(&bytes).map_err(|message| {
                 let message = format!("a message from rank {from} makes no sense: {message}");
@@ -174,6 +184,11 @@ impl Rank {
             }
         }
         Ok(None)
+    }
+
+    /// The next value that has arrived, if any. Messages have to be asked for as well, or none comes.
+    pub fn next_value(&mut self) -> Option<Vec<u8>> {
+        self.values.pop_front()
     }
 
     /// Waits for segments of a rank that is known to send some.
@@ -212,30 +227,49 @@ impl Rank {
     ///
     /// A rank that this one depends on was silent for too long: everybody on rank 0, rank 0 elsewhere.
     pub fn stay_in_touch(&mut self) -> Result<(), Error> {
+        if !self.is_time_to_look_around() {
+            return Ok(());
+        }
+        while let Some((_, message)) = self.next_message()? {
+            tracing::debug!("dropped {message:?} in the reduction");
+        }
+        match self.look_around()?.first() {
+            Some((other, silence)) => Err(self.silent(*other, *silence)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it is some time since this rank has looked after others. What has arrived has to be read before it does.
+    pub fn is_time_to_look_around(&mut self) -> bool {
         let now = Instant::now();
         let pause = now.duration_since(self.touched);
         if self.size() == 1 || pause < self.patience.interval() / 2 {
-            return Ok(());
+            return false;
         }
         self.touched = now;
         let excuse = self.patience.excuse(pause);
         self.heard.iter_mut().for_each(|heard| *heard += excuse);
-        while let Some((_, message)) = self.next_message()? {
-            tracing::debug!("dropped {message:?} in the reduction");
-        }
-        let (mine, others) = (self.rank(), if self.rank() == 0 { 1..self.size() } else { 0..1 });
-        for other in others.filter(|other| *other != mine) {
+        true
+    }
+
+    /// Tells those who may wait for this rank that it lives. Gives those that this one depends on and that were silent
+    /// for too long, with how long.
+    pub fn look_around(&mut self) -> Result<Vec<(usize, Duration)>, Error> {
+        let (now, mine, mut silent) = (self.touched, self.rank(), Vec::new());
+        let others = if mine == 0 { 1..self.size() } else { 0..1 };
+        for other in others {
             if self.lost.contains(&other) || self.through.contains(&other) {
                 continue;
             }
             let silence = now.saturating_duration_since(self.heard[other]);
             if silence > self.patience.bound() {
-                return Err(self.silent(other, silence));
+                silent.push((other, silence));
+                continue;
             }
             let beat = if mine == 0 { Message::ToWorker(ToWorker::Beat) } else { Message::ToMaster(ToMaster::Beat) };
             self.send(other, beat)?;
         }
-        Ok(())
+        Ok(silent)
     }
 
     /// Does something that may take long on the pool, and stays in touch meanwhile.

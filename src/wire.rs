@@ -10,12 +10,14 @@ use bincode::error::DecodeError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::code::Code;
 use crate::error::Error;
 use crate::extent::{Extent, Leaves};
 use crate::journal::Notes;
+use crate::master::tasks::TaskId;
 
 /// Raised when a message changes; ranks with another version are refused when the program starts.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// A message with the number of the call that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub(crate) struct Envelope {
 pub(crate) enum Message {
     ToWorker(ToWorker),
     ToMaster(ToMaster),
+    /// In pools.
+    ToServer(ToServer),
+    FromServer(FromServer),
     /// The sender has its result of this call, and has gone back to the program: it is silent from now on.
     Through,
     /// The sender will make no further call.
@@ -98,6 +103,70 @@ pub(crate) enum ToMaster {
     Beat,
 }
 
+/// To a rank that serves a pool, from rank 0 or, for a value, from another one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToServer {
+    /// Run these tasks.
+    Run(Vec<Assignment>),
+    /// Give back those of these tasks that have not begun.
+    Recall(Vec<TaskId>),
+    /// Forget these values.
+    Free(Vec<TaskId>),
+    /// This rank is lost: give back the tasks that wait for values of its.
+    Miss(usize),
+    /// Send this value to the rank that asks.
+    Fetch(TaskId),
+    /// The pool is over. These ranks have not answered.
+    Finish { lost: Vec<usize> },
+}
+
+/// From a rank that serves a pool, to rank 0.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromServer {
+    Ended(Vec<EndedTask>),
+    /// Those that were asked for and had not begun.
+    Returned(Vec<TaskId>),
+}
+
+/// A task on its way to the rank that is to run it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Assignment {
+    pub task: TaskId,
+    pub code: Code,
+    #[serde(with = "serde_bytes")]
+    pub arguments: Vec<u8>,
+    pub inputs: Vec<Input>,
+}
+
+/// A value that a task needs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Input {
+    pub value: TaskId,
+    pub from: InputFrom,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum InputFrom {
+    Here(#[serde(with = "serde_bytes")] Vec<u8>),
+    Rank(usize),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EndedTask {
+    pub task: TaskId,
+    pub result: TaskResult,
+    /// How long its function ran.
+    pub seconds: f64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum TaskResult {
+    Small(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// It stays where it was made, and has about so many bytes.
+    Large(u64),
+    Failed(Error),
+}
+
 /// What a batch cost its worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cost {
@@ -108,7 +177,7 @@ pub(crate) struct Cost {
 }
 
 /// What a rank believes the call to be. Ranks that differ in any field are refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Signature {
     pub operation: String,
     pub name: String,
@@ -186,6 +255,56 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String
     bincode::serde::encode_to_vec(value, CONFIG).map_err(|error| error.to_string())
 }
 
+/// Appends a value to what is in the buffer.
+pub(crate) fn encode_after<T: Serialize + ?Sized>(buffer: &mut Vec<u8>, value: &T) -> Result<(), String> {
+    bincode::serde::encode_into_std_write(value, buffer, CONFIG).map(drop).map_err(|error| error.to_string())
+}
+
+/// A value as bytes, unless it has more than `most`.
+pub(crate) fn encode_up_to<T: Serialize + ?Sized>(value: &T, most: usize) -> Result<Option<Vec<u8>>, String> {
+    let mut bounded = Bounded { bytes: Vec::new(), length: 0, most, is_kept: true };
+    match bincode::serde::encode_into_writer(value, &mut bounded, CONFIG) {
+        Ok(()) => Ok(Some(bounded.bytes)),
+        Err(_) if bounded.length > most => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// How many bytes a value has, or `most` if it has more.
+pub(crate) fn length_up_to<T: Serialize + ?Sized>(value: &T, most: usize) -> u64 {
+    let mut bounded = Bounded { bytes: Vec::new(), length: 0, most, is_kept: false };
+    // An error means that it has more; or that it has no bytes at all, which whoever wants to have them is told.
+    let _ = bincode::serde::encode_into_writer(value, &mut bounded, CONFIG);
+    bounded.length.min(most) as u64
+}
+
+/// Takes bytes until there are too many.
+struct Bounded {
+    bytes: Vec<u8>,
+    length: usize,
+    most: usize,
+    is_kept: bool,
+}
+
+impl bincode::enc::write::Writer for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.length += bytes.len();
+        if self.length > self.most {
+            return Err(bincode::error::EncodeError::UnexpectedEnd);
+        }
+        if self.is_kept {
+            self.bytes.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+}
+
+/// The first value of several, and the bytes of the others.
+pub(crate) fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
+    let (value, read) = bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|error| error.to_string())?;
+    Ok((value, &bytes[read..]))
+}
+
 /// The value that `encode` made these bytes from.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     all_of(bytes, bincode::serde::decode_from_slice(bytes, CONFIG))
@@ -228,6 +347,9 @@ mod tests {
             }),
         };
         let bytes = encode(&sent).unwrap();
+        assert_eq!(encode_up_to(&sent, bytes.len()), Ok(Some(bytes.clone())));
+        assert_eq!(encode_up_to(&sent, bytes.len() - 1), Ok(None));
+        assert_eq!((length_up_to(&sent, 5), length_up_to(&sent, 5000)), (5, bytes.len() as u64));
         let received: Envelope = decode(&bytes).unwrap();
         assert_eq!(format!("{sent:?}"), format!("{received:?}"));
         assert!(decode::<Envelope>(&bytes[..bytes.len() - 1]).is_err());

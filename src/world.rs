@@ -15,6 +15,7 @@ use crate::call::{self, Spec};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::job::Over;
 use crate::launch::{Introduction, Roster, in_one_process, leave_word};
+use crate::pool::Pool;
 use crate::rank::{ROOT_FIRST, Rank, new_pool};
 use crate::reduce::collective::Value;
 use crate::report::{Progress, Report};
@@ -264,6 +265,43 @@ impl World {
     /// ```
     pub fn over<S: Source>(&self, source: S) -> Over<'_, S> {
         Over::new(self, source)
+    }
+
+    /// Runs `program` on rank 0, on a thread of its own, while this rank and all others serve it: the door for programs that
+    /// give out tasks. Collective: every rank must call it; it returns when `program` has, and what it has detached has run.
+    ///
+    /// Rank 0 gets what `program` returns, the others `None`.
+    ///
+    /// # Errors
+    ///
+    /// Ranks that make another call, a rank 0 that does not answer, a transport that fails. What goes wrong in tasks is an
+    /// error of their [`Remote`](crate::Remote)s.
+    ///
+    /// # Panics
+    ///
+    /// If `program` panics.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let answer = world.pool(|pool| pool.submit(|a: u32, b: u32| a * b, (6, 7))?.get())?;
+    /// if let Some(answer) = answer { assert_eq!(answer?, 42) } // on rank 0
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn pool<R: Send>(&self, program: impl FnOnce(&Pool) -> R + Send) -> Result<Option<R>> {
+        let mut inner = self.inner.borrow_mut();
+        let Inner { rank, followers, failed, .. } = &mut *inner;
+        let outcome = std::thread::scope(|scope| {
+            for follower in followers {
+                scope.spawn(move || call::serve(follower));
+            }
+            if rank.rank() == 0 { call::host(rank, program).map(Some) } else { call::serve(rank).map(|()| None) }
+        });
+        if let Err(error) = &outcome {
+            failed.get_or_insert_with(|| error.clone());
+        }
+        outcome
     }
 
     /// Where the time of the last call that succeeded went; on rank 0 alone, and `None` before the first call.

@@ -11,6 +11,8 @@ mod journal;
 mod launching;
 #[path = "mpi/poison.rs"]
 mod poison;
+#[path = "mpi/pool.rs"]
+mod pool;
 #[path = "mpi/results.rs"]
 mod results;
 #[path = "mpi/silence.rs"]

@@ -6,6 +6,7 @@
 //! ledger      who holds which batch, and how often it was tried
 //! coverage    which leaves are done
 //! policy      how long a batch is
+//! tasks       the root door: which task runs where, and what becomes of its value
 //! liveness    when a silent worker is doubted, and when it is given up
 //! ```
 //!
@@ -17,3 +18,4 @@ pub(crate) mod liveness;
 pub(crate) mod policy;
 pub(crate) mod regions;
 pub(crate) mod scheduler;
+pub(crate) mod tasks;

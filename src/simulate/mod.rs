@@ -1,7 +1,8 @@
 //! Runs on machines that are not there: the production scheduler on virtual time.
 //!
 //! [`run`] tells how long a computation takes on a given [`Machine`], for planning a job and for comparing ways to
-//! schedule; [`trial()`] lets everything go wrong that can, and checks what comes out.
+//! schedule; [`trial()`] lets everything go wrong that can, and checks what comes out; [`task_trial`] does so with
+//! pools.
 //!
 //! ```
 //! use rankfold::simulate::{Machine, Scheme, Workload, run};
@@ -21,12 +22,14 @@ mod machine;
 pub(crate) mod mutant;
 #[cfg(test)]
 pub(crate) mod scenario;
+mod tasks;
 mod trial;
 mod value;
 
 pub use costs::{Costs, Workload};
 pub use forecast::{Forecast, Scheme, run};
 pub use machine::{Machine, Stall};
+pub use tasks::{TaskVerdict, task_trial};
 pub use trial::{Verdict, Violation, describe_trial, trial};
 
 #[cfg(test)]

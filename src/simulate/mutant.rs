@@ -37,6 +37,28 @@ pub(crate) enum Mutant {
     BuddiesExchanged,
     /// Suspect leaves do not wait until everything else is done.
     QuarantineOpen,
+    /// A task that was taken back is not handed out again.
+    TaskReturnForgotten,
+    /// A task that panics is tried again without end.
+    TaskRetriesWithoutEnd,
+    /// A value is freed although tasks need it.
+    ReadersIgnored,
+    /// A value is kept although nobody has a handle on it.
+    ReleaseIgnored,
+    /// Those who need a value are not told that there will be none.
+    CauseForgotten,
+    /// What a lost worker held is not handed to others.
+    LossForgotten,
+    /// Workers go on to wait for values of a lost one.
+    NobodyMisses,
+    /// A value counts as being where it is on its way to.
+    CopiesCount,
+    /// A value is not freed where it is on its way to.
+    CopiesKept,
+    /// A task that is detached does not run when the pool ends.
+    DetachedDropped,
+    /// An end is told again when it comes again.
+    SettledTwice,
 }
 
 #[cfg(test)]
@@ -65,7 +87,7 @@ pub(crate) fn with<R>(mutant: Mutant, run: impl FnOnce() -> R) -> R {
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 17] = [
+pub(crate) const IN_CALLS: [Mutant; 17] = [
     Mutant::DuplicateCounted,
     Mutant::CreditTwice,
     Mutant::ReturnForgotten,
@@ -83,4 +105,19 @@ pub(crate) const ALL: [Mutant; 17] = [
     Mutant::DrainImpatient,
     Mutant::BuddiesExchanged,
     Mutant::QuarantineOpen,
+];
+
+#[cfg(test)]
+pub(crate) const IN_POOLS: [Mutant; 11] = [
+    Mutant::TaskReturnForgotten,
+    Mutant::TaskRetriesWithoutEnd,
+    Mutant::ReadersIgnored,
+    Mutant::ReleaseIgnored,
+    Mutant::CauseForgotten,
+    Mutant::LossForgotten,
+    Mutant::NobodyMisses,
+    Mutant::CopiesCount,
+    Mutant::CopiesKept,
+    Mutant::DetachedDropped,
+    Mutant::SettledTwice,
 ];

@@ -36,15 +36,32 @@ fn thousands_of_faulty_runs_end_as_they_should() {
 }
 
 #[test]
+fn thousands_of_faulty_pools_end_as_they_should() {
+    let verdicts: Vec<TaskVerdict> = (0..4 * SEEDS)
+        .into_par_iter()
+        .map(|seed| task_trial(seed).unwrap_or_else(|violation| panic!("{violation}")))
+        .collect();
+    let all = |what: fn(&TaskVerdict) -> u64| verdicts.iter().map(what).sum::<u64>();
+    let counts = [all(|v| v.submitted), all(|v| v.values), all(|v| v.errors), all(|v| v.lost)];
+    eprintln!("{counts:?}");
+    assert!(counts.iter().all(|count| *count > SEEDS), "{counts:?}");
+}
+
+#[test]
 fn every_planted_bug_is_found() {
-    for mutant in mutant::ALL {
-        let found = mutant::with(mutant, || {
-            (0..2000).find(|seed| std::panic::catch_unwind(|| trial(*seed)).map_or(true, |v| v.is_err()))
+    find(&mutant::IN_CALLS, 2000, |seed| trial(seed).is_ok());
+    find(&mutant::IN_POOLS, 40_000, |seed| task_trial(seed).is_ok());
+    assert!(!mutant::planted(Mutant::DuplicateCounted));
+}
+
+fn find(mutants: &[Mutant], seeds: u64, is_well: fn(u64) -> bool) {
+    for mutant in mutants {
+        let found = mutant::with(*mutant, || {
+            (0..seeds).find(|seed| !std::panic::catch_unwind(|| is_well(*seed)).unwrap_or(false))
         });
         let seed = found.unwrap_or_else(|| panic!("nobody has noticed {mutant:?}"));
         eprintln!("{mutant:?}: seed {seed}");
     }
-    assert!(!mutant::planted(Mutant::DuplicateCounted));
 }
 
 /// One job: until all is done, or until a poisoned leaf is begun, which ends it. Gives what was computed then, if so.

@@ -68,6 +68,8 @@ pub(crate) enum Channel {
     Control,
     /// Segments on their way up the reduction tree.
     Partials,
+    /// Values of a pool.
+    Values,
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -39,6 +39,7 @@ const TAG_PARTIALS: c_int = 2;
 /// Announces a split message: its channel's tag and its length, eight bytes each.
 const TAG_HEAD: c_int = 3;
 const TAG_PIECE: c_int = 4;
+const TAG_VALUES: c_int = 5;
 
 /// One rank's end of a duplicated communicator. Lives on the thread that initialised MPI.
 pub(crate) struct Mpi {
@@ -342,6 +343,7 @@ impl Transport for Mpi {
         let tag = match channel {
             Channel::Control => TAG_CONTROL,
             Channel::Partials => TAG_PARTIALS,
+            Channel::Values => TAG_VALUES,
         };
         if bytes.len() <= self.piece {
             let end = bytes.len();
@@ -456,6 +458,7 @@ fn channel_of(tag: c_int) -> Channel {
     match tag {
         TAG_CONTROL => Channel::Control,
         TAG_PARTIALS => Channel::Partials,
+        TAG_VALUES => Channel::Values,
         tag => unreachable!("tag {tag} on a communicator of our own"),
     }
 }

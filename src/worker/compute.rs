@@ -294,7 +294,7 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
                     (Role::Mapper, Runs::Batch | Runs::Pieces) => {
                         format!("the batch of items {} to {}", items.start, items.end - 1)
                     }
-                    (Role::Mapper, _) => self.source.describe(items, at.nth.get() + at.left_out.get()),
+                    (Role::Mapper | Role::Task, _) => self.source.describe(items, at.nth.get() + at.left_out.get()),
                 };
                 Err(run.fail(self.panicked(at.role.get(), item, caught)))
             }

@@ -4,6 +4,9 @@
 //! agent         the state machine, twin of the scheduler: messages in, computations and answers out (pure)
 //! compute       a batch on rayon: leaves, the fixed tree, merging with what is here already
 //! table         what was computed so far, also while it is being combined
+//! backlog       tasks of a pool that were not begun (pure)
+//! runner        one task: its arguments, the function, its result
+//! kept          a value that stays where it was made
 //! caught        panics of the user's functions, turned into values
 //! precautions   what is done about leaves that have ended ranks before
 //! ```
@@ -12,4 +15,7 @@ pub(crate) mod agent;
 pub(crate) mod caught;
 pub(crate) mod compute;
 pub(crate) mod precautions;
+pub(crate) mod backlog;
+pub(crate) mod kept;
+pub(crate) mod runner;
 mod table;

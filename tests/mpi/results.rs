@@ -5,7 +5,7 @@ use crate::support::{launcher, program, run_alone};
 const RANKS: [usize; 5] = [1, 2, 3, 4, 8];
 
 /// Runs a program on every number of ranks, in one process and alone; standard output is the same everywhere.
-fn same_everywhere(command: &[&str]) -> String {
+pub fn same_everywhere(command: &[&str]) -> String {
     let alone = run_alone(&[], command);
     let threads = run_alone(&[("RANKFOLD_RANKS", "7")], command);
     assert_eq!(threads.output(), alone.output(), "{threads}");

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use std::{panic, thread};
 
 use clap::Args;
-use rankfold::simulate::{Verdict, Violation, describe_trial, trial};
+use rankfold::simulate::{Verdict, Violation, describe_trial, task_trial, trial};
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
 use crate::numbers::{grouped, time, whole};
@@ -83,7 +83,7 @@ pub fn run(what: &What) -> Result<ExitCode, Box<dyn Error>> {
 fn once(seed: u64) -> Result<bool, Box<dyn Error>> {
     print(&format!("{}\n\n", describe_trial(seed)))?;
     take_note_of_panics(true);
-    let verdict = judged(seed, trial);
+    let verdict = judged(seed, both);
     print(&match &verdict {
         Ok(verdict) => format!("as it should: {}\n", words(*verdict)),
         Err(violation) => format!("VIOLATION: {violation}\n"),
@@ -134,7 +134,7 @@ fn run_all(seeds: Range<u64>, on_violation: &(dyn Fn(Violation) + Sync)) -> Tall
     thread::scope(|scope| {
         let tally = &tally;
         scope.spawn(move || report(tally, &over));
-        seeds.par_bridge().for_each(|seed| match judged(seed, trial) {
+        seeds.par_bridge().for_each(|seed| match judged(seed, both) {
             Ok(verdict) => *locked(tally).verdicts.entry(verdict).or_default() += 1,
             Err(violation) => {
                 locked(tally).violations += 1;
@@ -200,6 +200,12 @@ fn take_note_of_panics(aloud: bool) {
             otherwise(panic);
         }
     }));
+}
+
+/// The call of a seed, and its pool, of which there is one kind of good end.
+fn both(seed: u64) -> Result<Verdict, Violation> {
+    let verdict = trial(seed)?;
+    task_trial(seed).map(|_| verdict)
 }
 
 /// A run in which a panic is a violation like any other.

@@ -11,6 +11,7 @@ pub mod disagreements;
 pub mod failures;
 pub mod journal;
 pub mod poison;
+pub mod pool;
 pub mod results;
 pub mod results_large;
 pub mod silence;
@@ -27,6 +28,7 @@ pub fn play(world: &World, arguments: &[String]) -> Outcome {
         .or_else(|| departures::play(world, scenario, rest))
         .or_else(|| journal::play(world, scenario, rest))
         .or_else(|| poison::play(world, scenario, rest))
+        .or_else(|| pool::play(world, scenario, rest))
         .or_else(|| silence::play(world, scenario, rest))
         .or_else(|| results::play(world, scenario, rest))
         .unwrap_or_else(|| Err(format!("there is no scenario `{scenario}`").into()))

@@ -126,7 +126,7 @@ impl Serialize for Trap {
 }
 
 /// Stops this process; another one wakes it up after so many seconds.
-fn stop(wake: Option<u64>) {
+pub fn stop(wake: Option<u64>) {
     let this = std::process::id();
     if let Some(seconds) = wake {
         // The shell ends at once and leaves the alarm behind.

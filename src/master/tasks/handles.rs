@@ -1,0 +1,69 @@
+//! What becomes of tasks when those who have handles on them want the value, let go, or change their mind.
+
+use super::{Action, Handle, State, TaskId, Tasks, cancelled};
+use crate::simulate::mutant::{Mutant, planted};
+
+impl<P> Tasks<P> {
+    pub(super) fn cancel(&mut self, task: TaskId) {
+        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        match entry.state {
+            State::Waiting | State::Placed(_) => self.fail(task, cancelled(task)),
+            State::Held(worker) => {
+                entry.cancelled = true;
+                self.actions.push_back(Action::Recall { worker, tasks: vec![task] });
+            }
+            State::Small | State::Large { .. } | State::Failed(_) => {}
+        }
+    }
+
+    pub(super) fn want(&mut self, task: TaskId, taken: bool) {
+        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        if !entry.state.is_settled() {
+            entry.handle = if taken { Handle::Taken } else { Handle::Wanted };
+            return;
+        }
+        if let State::Large { holders, .. } = &entry.state {
+            let (from, taken) = (holders[0], taken && entry.readers.is_empty());
+            self.actions.push_back(Action::Bring { task, from, taken });
+        }
+    }
+
+    pub(super) fn release(&mut self, task: TaskId) {
+        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        if planted(Mutant::ReleaseIgnored) {
+            return;
+        }
+        entry.handle = Handle::Gone;
+        if entry.state.is_settled() {
+            self.free_if_unused(task);
+        } else if !entry.is_needed() {
+            self.forget(task);
+        }
+    }
+
+    /// Nobody will ask for it: forgets a task that has not run, or lets it run without anybody listening.
+    pub(super) fn forget(&mut self, task: TaskId) {
+        let entry = &self.tasks[&task];
+        match entry.state {
+            State::Held(worker) => {
+                self.actions.push_back(Action::Recall { worker, tasks: vec![task] });
+                return;
+            }
+            State::Placed(want) => self.placement.forget(task, &entry.order, want),
+            _ => {}
+        }
+        let entry = self.tasks.remove(&task).expect("it was just there");
+        self.open -= 1;
+        entry.order.needs.iter().for_each(|need| self.read(*need, task));
+    }
+
+    /// Handles are of no use any more: what is detached is completed, with what it needs, and nothing else.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        let all: Vec<TaskId> = self.tasks.keys().copied().collect();
+        if planted(Mutant::DetachedDropped) {
+            self.tasks.values_mut().for_each(|entry| entry.order.detached = false);
+        }
+        all.into_iter().rev().for_each(|task| self.release(task));
+    }
+}

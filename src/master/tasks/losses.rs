@@ -1,0 +1,63 @@
+//! What becomes of tasks and values when a worker is lost.
+
+use super::{Action, State, Task, TaskId, Tasks, cancelled, caused_by};
+use crate::error::Error;
+use crate::simulate::mutant::{Mutant, planted};
+
+/// A task that was on this many ranks when they were lost may be what has ended them.
+const LOSSES_MOST: u32 = 3;
+
+impl<P> Tasks<P> {
+    /// What a lost worker held goes to others; what it alone kept is lost, and so are those who need it.
+    pub(super) fn lose(&mut self, worker: usize, error: &Error) {
+        if self.gone.insert(worker, error.clone()).is_some() {
+            return;
+        }
+        self.present.remove(&worker);
+        let others = self.present.iter().map(|other| Action::Miss { worker: *other, lost: worker });
+        if !planted(Mutant::NobodyMisses) {
+            self.actions.extend(others);
+        }
+        let (free, stuck) = self.placement.lose(worker);
+        free.into_iter().for_each(|task| self.place(task));
+        stuck.into_iter().for_each(|task| self.fail(task, error.clone()));
+        let is_held = |entry: &Task<P>| matches!(entry.state, State::Held(holder) if holder == worker);
+        let held = self.tasks.iter().filter(|(_, entry)| is_held(entry)).map(|(task, _)| *task);
+        for task in held.collect::<Vec<_>>() {
+            let entry = self.tasks.get_mut(&task).expect("it was just there");
+            entry.state = State::Waiting;
+            if entry.cancelled {
+                self.fail(task, cancelled(task));
+            } else if entry.order.on == Some(worker) || entry.attempts >= LOSSES_MOST {
+                self.fail(task, error.clone());
+            } else if entry.is_needed() {
+                if !planted(Mutant::LossForgotten) {
+                    self.place(task);
+                }
+            } else {
+                self.forget(task);
+            }
+        }
+        let mut lost = Vec::new();
+        for (task, entry) in &mut self.tasks {
+            if let State::Large { holders, coming, .. } = &mut entry.state {
+                holders.retain(|holder| *holder != worker);
+                coming.remove(&worker);
+                lost.extend(holders.is_empty().then_some(*task));
+            }
+        }
+        lost.into_iter().for_each(|task| self.lose_value(task, error));
+    }
+
+    fn lose_value(&mut self, task: TaskId, error: &Error) {
+        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        let state = std::mem::replace(&mut entry.state, State::Failed(error.clone()));
+        if let State::Large { coming, .. } = state {
+            // It may have come, but nobody knows.
+            self.actions.extend(coming.into_iter().map(|worker| Action::Free { worker, task }));
+        }
+        let readers = std::mem::take(&mut entry.readers);
+        readers.into_iter().for_each(|reader| self.fail(reader, caused_by(error)));
+        self.free_if_unused(task);
+    }
+}

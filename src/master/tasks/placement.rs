@@ -1,0 +1,296 @@
+//! Which worker gets which task, and how many at a time.
+//!
+//! A worker has at least two tasks for each thread, so that none waits for a round trip, and more while together they
+//! last for less than [`HORIZON`], so that short tasks travel many at a time. What a task will take is the mean of those
+//! of its kind so far, in which later ones count more. List scheduling (Graham, "Bounds on multiprocessing timing
+//! anomalies", SIAM J. Appl. Math. 17(2), 1969) with the data's place taken into account: a task waits for a busy worker
+//! that has its inputs if moving them would take longer than waiting (delay scheduling: Zaharia et al., European Conference on Computer Systems 2010).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Order, TaskId};
+
+/// A worker is given tasks ahead for this long, in nanoseconds of each of its threads.
+const HORIZON: u64 = 2_000_000;
+/// A worker has at most so many tasks that it has not ended.
+const MOST: usize = 4096;
+/// What a task is expected to take before one of its kind has ended.
+const UNKNOWN: u64 = HORIZON;
+/// The weight of the newest task in the mean of its kind.
+const NEWEST: f64 = 0.1;
+/// So many kinds are remembered.
+const KINDS_MOST: usize = 10_000;
+/// Bytes that a network moves in a nanosecond, if it is not a fast one; and what each transfer takes besides.
+const BYTES_PER_NANOSECOND: u64 = 1;
+const TRANSFER_LEAST: u64 = 50_000;
+
+/// The order in which tasks that could run do so: the higher priority first, then the one that was submitted first.
+type Turn = (Reverse<i32>, TaskId);
+
+/// Where a task waits for a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    Anybody,
+    /// This worker, if none is idle meanwhile.
+    Rather(usize),
+    Only(usize),
+}
+
+#[derive(Debug)]
+pub(super) struct Placement {
+    workers: Vec<Worker>,
+    /// Tasks that anybody may run.
+    common: BTreeSet<Turn>,
+    /// Workers that can be given more, those with least to do first.
+    roomy: BTreeSet<(u64, usize)>,
+    /// Those of them that tasks wait for.
+    awaited: BTreeSet<usize>,
+    /// All workers that are there, by what they have to do.
+    loads: BTreeSet<(u64, usize)>,
+    /// The mean time of each kind of task, in nanoseconds.
+    means: BTreeMap<u64, f64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    /// The time that the task was expected to take.
+    expected: u64,
+    /// Whether another may run it, and how long its inputs would take to get there.
+    is_free: bool,
+    moving: u64,
+}
+
+#[derive(Debug, Default)]
+struct Worker {
+    threads: u64,
+    is_present: bool,
+    /// What it was given and has not ended.
+    held: BTreeMap<TaskId, Given>,
+    /// The sum of those times, for each thread.
+    sum: u64,
+    /// Tasks that wait for it.
+    /// Those that others may run as well, with the time that it would take to move their inputs there.
+    rather: BTreeMap<Turn, u64>,
+    only: BTreeSet<Turn>,
+    /// Whether tasks were taken back from it, and it has not ended any since.
+    is_recalled: bool,
+}
+
+impl Worker {
+    fn load(&self) -> u64 {
+        self.sum / self.threads
+    }
+
+    fn has_room(&self) -> bool {
+        let held = self.held.len();
+        self.is_present && (held < 2 * self.threads as usize || (self.load() < HORIZON && held < MOST))
+    }
+
+    fn first(&self) -> Option<Turn> {
+        match (self.only.first(), self.rather.keys().next()) {
+            (Some(only), Some(rather)) => Some(*only.min(rather)),
+            (only, rather) => only.or(rather).copied(),
+        }
+    }
+}
+
+/// How long it takes to move so many bytes, in nanoseconds.
+fn moving(bytes: u64) -> u64 {
+    bytes / BYTES_PER_NANOSECOND + TRANSFER_LEAST
+}
+
+fn turn(task: TaskId, priority: i32) -> Turn {
+    (Reverse(priority), task)
+}
+
+impl Placement {
+    pub fn new(threads: &[u32]) -> Self {
+        let worker = |threads: &u32| Worker { threads: u64::from((*threads).max(1)), ..Worker::default() };
+        Self {
+            workers: threads.iter().map(worker).collect(),
+            common: BTreeSet::new(),
+            roomy: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            loads: BTreeSet::new(),
+            means: BTreeMap::new(),
+        }
+    }
+
+    /// A worker has come.
+    pub fn add(&mut self, worker: usize) {
+        self.change(worker, |worker| worker.is_present = true);
+    }
+
+    /// Decides where a task waits, of which these workers hold so many bytes.
+    pub fn place(&mut self, task: TaskId, order: &Order, held: &BTreeMap<usize, u64>) -> Want {
+        let turn = turn(task, order.priority);
+        let want = match order.on {
+            Some(rank) => Want::Only(rank),
+            None => self.near(held).map_or(Want::Anybody, Want::Rather),
+        };
+        self.put(turn, want, moving(held.values().sum()));
+        want
+    }
+
+    /// A task that was taken back, since others have nothing to do: whoever is free first gets it.
+    pub fn place_anywhere(&mut self, task: TaskId, order: &Order) -> Want {
+        let want = order.on.map_or(Want::Anybody, Want::Only);
+        self.put(turn(task, order.priority), want, 0);
+        want
+    }
+
+    fn put(&mut self, turn: Turn, want: Want, moving: u64) {
+        match want {
+            Want::Anybody => _ = self.common.insert(turn),
+            Want::Rather(worker) => self.change(worker, |worker| _ = worker.rather.insert(turn, moving)),
+            Want::Only(worker) => self.change(worker, |worker| _ = worker.only.insert(turn)),
+        }
+    }
+
+    /// The worker that has most of the bytes, if waiting for it is sooner than moving them to another.
+    fn near(&self, held: &BTreeMap<usize, u64>) -> Option<usize> {
+        let total: u64 = held.values().sum();
+        let most = held.iter().filter(|(worker, _)| self.workers[**worker].is_present);
+        let (worker, there) = most.max_by_key(|(worker, bytes)| (**bytes, Reverse(**worker)))?;
+        let load = self.workers[*worker].load().saturating_sub(HORIZON);
+        let waiting = load + if total > *there { moving(total - there) } else { 0 };
+        let elsewhere = self.roomy.first().map_or(u64::MAX, |(load, _)| load + moving(total));
+        (waiting <= elsewhere).then_some(*worker)
+    }
+
+    /// The next task that can be handed out, and the worker that gets it.
+    pub fn next(&mut self) -> Option<(usize, TaskId)> {
+        let (worker, turn) = if let Some(worker) = self.awaited.first().copied() {
+            let mine = self.workers[worker].first().expect("tasks wait for it");
+            match self.common.first() {
+                Some(common) if *common < mine => (worker, *common),
+                _ => (worker, mine),
+            }
+        } else {
+            let (load, worker) = *self.roomy.first()?;
+            match self.common.first() {
+                Some(turn) => (worker, *turn),
+                None if load == 0 => (worker, self.take_from_the_busiest()?),
+                None => return None,
+            }
+        };
+        self.common.remove(&turn);
+        let task = turn.1;
+        Some((worker, task))
+    }
+
+    /// For a worker with nothing to do: a task that waits for a busy one, which would rather have it.
+    fn take_from_the_busiest(&mut self) -> Option<Turn> {
+        let busiest = self.loads.iter().rev().map(|(load, worker)| (*load, *worker)).take(8);
+        let mut last = busiest.filter_map(|(load, worker)| {
+            let (turn, moving) = self.workers[worker].rather.last_key_value()?;
+            (*moving < load).then_some((worker, *turn))
+        });
+        let (worker, turn) = last.next()?;
+        self.change(worker, |worker| _ = worker.rather.remove(&turn));
+        Some(turn)
+    }
+
+    /// A worker was given a task.
+    pub fn given(&mut self, worker: usize, task: TaskId, order: &Order) {
+        let turn = turn(task, order.priority);
+        let expected = self.means.get(&order.kind).map_or(UNKNOWN, |mean| *mean as u64);
+        self.change(worker, |worker| {
+            let moving = worker.rather.remove(&turn).unwrap_or(0);
+            worker.only.remove(&turn);
+            worker.held.insert(task, Given { expected, is_free: order.on.is_none(), moving });
+            worker.sum += expected;
+        });
+    }
+
+    /// A worker has ended a task; one of this kind took so many seconds, if it has ended well.
+    pub fn ended(&mut self, worker: usize, task: TaskId, took: Option<(u64, f64)>) {
+        if let Some((kind, seconds)) = took {
+            if self.means.len() >= KINDS_MOST && !self.means.contains_key(&kind) {
+                self.means.clear();
+            }
+            let took = seconds * 1e9;
+            self.means.entry(kind).and_modify(|mean| *mean += NEWEST * (took - *mean)).or_insert(took);
+        }
+        self.workers[worker].is_recalled = false;
+        self.returned(worker, task);
+    }
+
+    /// A worker does not have a task any more.
+    pub fn returned(&mut self, worker: usize, task: TaskId) {
+        self.change(worker, |worker| worker.sum -= worker.held.remove(&task).map_or(0, |given| given.expected));
+    }
+
+    /// Somebody who has tasks that he has not begun, while others have none: which to take back.
+    pub fn recall(&mut self) -> Option<(usize, Vec<TaskId>)> {
+        let (least, _) = self.roomy.first()?;
+        let (_, busiest) = *self.loads.last()?;
+        let worker = &mut self.workers[busiest];
+        let queued = worker.held.len().saturating_sub(worker.threads as usize);
+        if *least > 0 || queued == 0 || worker.is_recalled || !self.common.is_empty() {
+            return None;
+        }
+        let load = worker.load();
+        let pays = |given: &Given| given.is_free && given.moving < load;
+        let last = worker.held.iter().rev().filter(|(_, given)| pays(given)).map(|(task, _)| *task);
+        let tasks: Vec<TaskId> = last.take(queued.div_ceil(2)).collect();
+        worker.is_recalled = true;
+        (!tasks.is_empty()).then_some((busiest, tasks))
+    }
+
+    /// A task will not run.
+    pub fn forget(&mut self, task: TaskId, order: &Order, want: Want) {
+        let turn = turn(task, order.priority);
+        match want {
+            Want::Anybody => _ = self.common.remove(&turn),
+            Want::Rather(worker) | Want::Only(worker) => {
+                // It may have been taken from there, for another.
+                self.change(worker, |worker| _ = worker.rather.remove(&turn).is_some() || worker.only.remove(&turn));
+            }
+        }
+    }
+
+    /// A worker is lost. Gives the tasks that have waited for it, but could run elsewhere, and those that could not.
+    pub fn lose(&mut self, worker: usize) -> (Vec<TaskId>, Vec<TaskId>) {
+        let (mut free, mut stuck) = (Vec::new(), Vec::new());
+        self.change(worker, |worker| {
+            worker.is_present = false;
+            free = std::mem::take(&mut worker.rather).into_keys().map(|turn| turn.1).collect();
+            stuck = std::mem::take(&mut worker.only).into_iter().map(|turn| turn.1).collect();
+            worker.held.clear();
+            worker.sum = 0;
+        });
+        (free, stuck)
+    }
+
+    /// Changes a worker, and its place in the indices.
+    fn change<R>(&mut self, number: usize, change: impl FnOnce(&mut Worker) -> R) -> R {
+        let worker = &mut self.workers[number];
+        let before = (worker.load(), number);
+        let was = (worker.is_present, worker.has_room(), worker.first().is_some());
+        let result = change(worker);
+        let after = (worker.load(), number);
+        let is = (worker.is_present, worker.has_room(), worker.first().is_some());
+        if before != after || was != is {
+            if was.0 {
+                self.loads.remove(&before);
+            }
+            if was.1 {
+                self.roomy.remove(&before);
+            }
+            if is.0 {
+                self.loads.insert(after);
+            }
+            if is.1 {
+                self.roomy.insert(after);
+            }
+            if is.1 && is.2 {
+                self.awaited.insert(number);
+            } else {
+                self.awaited.remove(&number);
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,108 @@
+//! Scenes with few workers.
+
+use super::*;
+
+fn tasks(threads: &[u32]) -> Tasks<&'static str> {
+    let places: Vec<Place> = (0..threads.len()).map(|rank| Place { rank, host: "h".into() }).collect();
+    let mut tasks = Tasks::new(&places, threads);
+    (0..threads.len()).for_each(|worker| tasks.handle(Event::Ready { worker }));
+    tasks
+}
+
+fn submit(tasks: &mut Tasks<&'static str>, task: TaskId, needs: &[TaskId]) {
+    let order = Order { needs: needs.into(), ..Order::default() };
+    tasks.handle(Event::Submitted { task, order, payload: "" });
+}
+
+fn end_large(tasks: &mut Tasks<&'static str>, worker: usize, task: TaskId, bytes: u64) {
+    tasks.handle(Event::Ended { worker, task, ending: Ending::Large { bytes, seconds: 0.001 } });
+}
+
+/// All actions, in short.
+fn actions(tasks: &mut Tasks<&'static str>) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Some(action) = tasks.poll_action() {
+        all.push(match action {
+            Action::Assign { worker, task, inputs } => format!("{task} on {worker} with {inputs:?}"),
+            Action::Settle { task, failed } => {
+                format!("{task} settled{}", if failed.is_some() { ": failed" } else { "" })
+            }
+            Action::Bring { task, from, .. } => format!("bring {task} from {from}"),
+            Action::Free { worker, task } => format!("free {task} on {worker}"),
+            Action::Recall { worker, tasks } => format!("recall {tasks:?} from {worker}"),
+            other => format!("{other:?}"),
+        });
+    }
+    all
+}
+
+#[test]
+fn a_chain_on_a_large_value_stays_where_the_value_is() {
+    let mut tasks = tasks(&[1, 1, 1]);
+    submit(&mut tasks, 0, &[]);
+    let first = actions(&mut tasks);
+    let worker: usize = first[0].split(' ').nth(2).and_then(|rank| rank.parse().ok()).unwrap();
+    end_large(&mut tasks, worker, 0, 100 << 20);
+    for task in 1..1000 {
+        submit(&mut tasks, task, &[task - 1]);
+        tasks.handle(Event::Released { task: task - 1 });
+        let done = actions(&mut tasks);
+        assert!(done.contains(&format!("{task} on {worker} with [({}, At({worker}))]", task - 1)), "{done:?}");
+        end_large(&mut tasks, worker, task, 100 << 20);
+    }
+    assert_eq!(tasks.known().count(), 1);
+}
+
+#[test]
+fn a_value_is_freed_everywhere_when_its_last_reader_is_through_and_its_handle_gone() {
+    let mut tasks = tasks(&[1, 1]);
+    submit(&mut tasks, 0, &[]);
+    actions(&mut tasks);
+    end_large(&mut tasks, 0, 0, 10_000);
+    let order = Order { needs: vec![0], on: Some(1), ..Order::default() };
+    tasks.handle(Event::Submitted { task: 1, order, payload: "" });
+    tasks.handle(Event::Released { task: 0 });
+    assert_eq!(actions(&mut tasks), ["0 settled", "1 on 1 with [(0, At(0))]"]);
+    tasks.handle(Event::Ended { worker: 1, task: 1, ending: Ending::Small { seconds: 0.1 } });
+    assert_eq!(actions(&mut tasks), ["1 settled", "free 0 on 0", "free 0 on 1"]);
+}
+
+#[test]
+fn what_waits_behind_a_long_task_goes_to_whoever_is_idle() {
+    let mut tasks = tasks(&[1, 1]);
+    (0..4).for_each(|task| submit(&mut tasks, task, &[]));
+    assert_eq!(actions(&mut tasks).len(), 4);
+    // One worker ends both of its tasks, the other sits in its first.
+    for task in [1, 3] {
+        tasks.handle(Event::Ended { worker: 1, task, ending: Ending::Small { seconds: 0.001 } });
+    }
+    assert_eq!(actions(&mut tasks), ["1 settled", "3 settled", "recall [2] from 0"]);
+    tasks.handle(Event::Returned { worker: 0, tasks: vec![2] });
+    assert_eq!(actions(&mut tasks), ["2 on 1 with []"]);
+    // Nothing is asked back twice in vain.
+    tasks.handle(Event::Ended { worker: 1, task: 2, ending: Ending::Small { seconds: 0.001 } });
+    assert_eq!(actions(&mut tasks), ["2 settled"]);
+}
+
+#[test]
+fn priority_and_then_order_of_submission_decide_who_is_first() {
+    let mut tasks = tasks(&[1]);
+    (0..2).for_each(|task| submit(&mut tasks, task, &[]));
+    actions(&mut tasks);
+    submit(&mut tasks, 2, &[]);
+    let order = Order { priority: 1, ..Order::default() };
+    tasks.handle(Event::Submitted { task: 3, order, payload: "" });
+    tasks.handle(Event::Ended { worker: 0, task: 0, ending: Ending::Small { seconds: 1.0 } });
+    assert_eq!(actions(&mut tasks), ["0 settled", "3 on 0 with []"]);
+}
+
+#[test]
+fn short_tasks_travel_many_at_a_time_and_long_ones_two() {
+    let mut tasks = tasks(&[1]);
+    (0..10_000).for_each(|task| submit(&mut tasks, task, &[]));
+    assert_eq!(actions(&mut tasks).len(), 2);
+    for task in 0..2 {
+        tasks.handle(Event::Ended { worker: 0, task, ending: Ending::Small { seconds: 1e-6 } });
+    }
+    assert!(actions(&mut tasks).len() > 1000);
+}

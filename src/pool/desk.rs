@@ -1,0 +1,280 @@
+//! What the user's thread on rank 0, the threads that run tasks, and the thread that may use the transport tell each other.
+//!
+//! Orders and ends of tasks are notes on the desk, which the transport's thread takes all at once; what became of a task is
+//! in its slot, and whoever waits for slots looks at them each time the bell rings.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::code::Code;
+use crate::error::Error;
+use crate::master::tasks::{Order, TaskId};
+use crate::worker::kept::Kept;
+use crate::worker::runner::{Made, Trouble};
+
+/// Who waits looks so long before it sleeps: most answers are there within it, and a sleep costs as much.
+const LOOKING: Duration = Duration::from_micros(50);
+
+/// Something for the transport's thread to do.
+#[derive(Debug)]
+pub(crate) enum Note {
+    Submit {
+        task: TaskId,
+        order: Order,
+        payload: Payload,
+    },
+    Want {
+        task: TaskId,
+        taken: bool,
+    },
+    Release(TaskId),
+    Detach(TaskId),
+    Cancel(TaskId),
+    /// The user's closure has returned.
+    Close,
+    /// A task was run here.
+    Ended {
+        task: TaskId,
+        result: Result<Made, Trouble>,
+        seconds: f64,
+    },
+    /// A value is written as bytes, behind its number, for a rank that has asked for it.
+    Written {
+        to: usize,
+        bytes: Vec<u8>,
+    },
+}
+
+/// What rank 0 keeps with a task.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    /// What errors call it.
+    pub name: Arc<str>,
+    pub code: Code,
+    pub arguments: Vec<u8>,
+    pub slot: Arc<Slot>,
+    /// Its value, if that is small.
+    pub small: Option<Arc<Vec<u8>>>,
+}
+
+/// The notes, and the bell.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    notes: Mutex<Notes>,
+    came: Condvar,
+    /// Those who wait for slots.
+    waiting: Mutex<usize>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    notes: Vec<Note>,
+    next: TaskId,
+    /// The transport's thread sleeps.
+    sleeps: bool,
+    is_over: bool,
+}
+
+impl Desk {
+    /// Puts a note down. False after the end: nobody reads it then.
+    pub fn post(&self, note: Note) -> bool {
+        let mut notes = lock(&self.notes);
+        if notes.is_over {
+            return false;
+        }
+        notes.notes.push(note);
+        self.wake(notes);
+        true
+    }
+
+    /// Puts an order down, and gives the task its number. `None` after the end.
+    pub fn submit(&self, order: Order, payload: Payload) -> Option<TaskId> {
+        let mut notes = lock(&self.notes);
+        if notes.is_over {
+            return None;
+        }
+        let task = notes.next;
+        notes.next += 1;
+        notes.notes.push(Note::Submit { task, order, payload });
+        self.wake(notes);
+        Some(task)
+    }
+
+    fn wake(&self, mut notes: MutexGuard<'_, Notes>) {
+        if std::mem::take(&mut notes.sleeps) {
+            drop(notes);
+            self.came.notify_one();
+        }
+    }
+
+    /// All notes that are there.
+    pub fn take(&self) -> Vec<Note> {
+        std::mem::take(&mut lock(&self.notes).notes)
+    }
+
+    /// For the transport's thread: sleeps until there is a note, or for this long.
+    pub fn sleep(&self, most: Duration) {
+        let mut notes = lock(&self.notes);
+        if notes.notes.is_empty() {
+            notes.sleeps = true;
+            let (mut notes, _) = self.came.wait_timeout(notes, most).unwrap_or_else(PoisonError::into_inner);
+            notes.sleeps = false;
+        }
+    }
+
+    /// Nobody takes notes any more. Gives those that are left.
+    pub fn end(&self) -> Vec<Note> {
+        let mut notes = lock(&self.notes);
+        notes.is_over = true;
+        std::mem::take(&mut notes.notes)
+    }
+
+    /// Something has changed in slots.
+    pub fn ring(&self) {
+        let waiting = lock(&self.waiting);
+        if *waiting > 0 {
+            self.bell.notify_all();
+        }
+    }
+
+    /// Waits until `look` finds something, or until the deadline.
+    pub fn wait<R>(&self, deadline: Option<Instant>, mut look: impl FnMut() -> Option<R>) -> Option<R> {
+        let begun = Instant::now();
+        while begun.elapsed() < LOOKING {
+            if let Some(found) = look() {
+                return Some(found);
+            }
+            std::thread::yield_now();
+        }
+        let mut waiting = lock(&self.waiting);
+        *waiting += 1;
+        let found = loop {
+            // Looked at while the bell cannot ring, so that no change is missed.
+            if let Some(found) = look() {
+                break Some(found);
+            }
+            waiting = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => break None,
+                Some(most) => self.bell.wait_timeout(waiting, most).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            };
+        };
+        *waiting -= 1;
+        found
+    }
+}
+
+/// What is known of a task where somebody has a handle on it.
+#[derive(Debug, Default)]
+pub(crate) struct Slot(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    outcome: Option<Result<(), Error>>,
+    /// The value, once it is here.
+    value: Option<Arc<Kept>>,
+    /// Somebody waits for the value, wherever it is.
+    is_wanted: bool,
+    then: Vec<Then>,
+}
+
+/// What is done when a task has come to its end.
+pub(crate) enum Then {
+    Wake(Waker),
+    Call(Box<dyn FnOnce() + Send>),
+}
+
+impl std::fmt::Debug for Then {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Wake(_) => "Wake",
+            Self::Call(_) => "Call",
+        })
+    }
+}
+
+impl Then {
+    fn happen(self) {
+        match self {
+            Self::Wake(waker) => waker.wake(),
+            Self::Call(callback) => callback(),
+        }
+    }
+}
+
+impl Slot {
+    /// The task has come to its end; a small value has come along.
+    pub fn settle(&self, outcome: Result<(), Error>, value: Option<Arc<Kept>>) {
+        let mut inner = lock(&self.0);
+        if inner.outcome.is_none() {
+            inner.outcome = Some(outcome);
+            inner.value = value;
+        }
+        let then = std::mem::take(&mut inner.then);
+        drop(inner);
+        then.into_iter().for_each(Then::happen);
+    }
+
+    /// The value is here, or cannot be had.
+    pub fn bring(&self, value: Result<Arc<Kept>, Error>) {
+        let mut inner = lock(&self.0);
+        match value {
+            Ok(value) => inner.value = Some(value),
+            Err(error) => inner.outcome = Some(Err(error)),
+        }
+        let then = std::mem::take(&mut inner.then);
+        drop(inner);
+        then.into_iter().for_each(Then::happen);
+    }
+
+    pub fn outcome(&self) -> Option<Result<(), Error>> {
+        lock(&self.0).outcome.clone()
+    }
+
+    pub fn is_settled(&self) -> bool {
+        lock(&self.0).outcome.is_some()
+    }
+
+    pub fn has_failed(&self) -> bool {
+        matches!(lock(&self.0).outcome, Some(Err(_)))
+    }
+
+    /// The value if it is here, the error if there is none, or nothing yet.
+    pub fn value(&self) -> Option<Result<Arc<Kept>, Error>> {
+        let inner = lock(&self.0);
+        match (&inner.outcome, &inner.value) {
+            (Some(Err(error)), _) => Some(Err(error.clone())),
+            (_, Some(value)) => Some(Ok(Arc::clone(value))),
+            _ => None,
+        }
+    }
+
+    /// Lets go of the value, so that who has it has it alone.
+    pub fn let_go(&self) {
+        lock(&self.0).value = None;
+    }
+
+    /// Whether the value has to be asked for: it is not here, and nobody has asked yet.
+    pub fn wants(&self) -> bool {
+        let mut inner = lock(&self.0);
+        inner.value.is_none() && !std::mem::replace(&mut inner.is_wanted, true)
+    }
+
+    /// Adds something to be done at the end of the task, and at once if that is past.
+    pub fn then(&self, then: Then) {
+        let mut inner = lock(&self.0);
+        if inner.outcome.is_some() && (inner.value.is_some() || !inner.is_wanted) {
+            drop(inner);
+            then.happen();
+        } else {
+            inner.then.push(then);
+        }
+    }
+}
+
+/// A lock that a panic elsewhere does not take away: what it guards is changed in single steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,217 @@
+//! What can be submitted: functions without captures, with values and remotes as arguments.
+//!
+//! A value goes with the task and arrives as itself; a `&Remote<T>` stays where it is and arrives as `&T`. Which of both an
+//! argument is, is a part of its type (`ByValue`, `ByRemote`), so that the compiler finds out, and literals get the type
+//! that the function asks for.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::code::{Entry, conjure};
+use crate::error::Error;
+use crate::pool::remote::Remote;
+use crate::worker::caught::catch;
+use crate::worker::runner::{Made, Reader, Trouble};
+
+/// What can travel between ranks, and be shared by the threads of one: implemented for every type that can.
+///
+/// # Examples
+///
+/// ```
+/// fn is_data<T: rankfold::Data>() {}
+/// is_data::<Vec<(String, f64)>>();
+/// ```
+pub trait Data: Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Data for T {}
+
+/// The arguments of a task as they travel.
+#[derive(Debug, Default)]
+pub struct Writer {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) needs: Vec<u64>,
+}
+
+/// An argument that goes with its task.
+#[derive(Debug)]
+pub enum ByValue {}
+
+/// An argument that is used where it is.
+#[derive(Debug)]
+pub enum ByRemote {}
+
+/// An argument that is used where it is, as a slice or a `str`.
+#[derive(Debug)]
+pub enum ByContent {}
+
+/// Something that a parameter of type `P` can be given: a value of that type, or, where `P` is `&T`, a `&Remote<T>`. A `&Remote<Vec<T>>`
+/// also suits a `&[T]`, and a `&Remote<String>` a `&str`.
+///
+/// # Examples
+///
+/// ```
+/// fn scaled(xs: &[f64], by: f64) -> f64 { xs.iter().sum::<f64>() * by }
+///
+/// # let world = rankfold::World::local(2)?;
+/// let sum = world.pool(|pool| {
+///     let xs = pool.submit(|n: u32| vec![1.5; n as usize], (4,))?; // a value
+///     pool.submit(scaled, (&xs, 2.0))?.get()                       // a remote, and a value
+/// })?;
+/// assert_eq!(sum.unwrap()?, 12.0);
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+pub trait Argument<P, K> {
+    /// What the rank that runs the task holds meanwhile.
+    #[doc(hidden)]
+    type Held;
+    /// What the function gets.
+    #[doc(hidden)]
+    type Lent<'h>;
+    #[doc(hidden)]
+    fn write(&self, writer: &mut Writer) -> Result<(), Error>;
+    #[doc(hidden)]
+    fn read(reader: &mut Reader<'_>) -> Result<Self::Held, Trouble>;
+    #[doc(hidden)]
+    fn lend(held: &mut Self::Held) -> Self::Lent<'_>;
+}
+
+impl<V: Serialize + DeserializeOwned + 'static> Argument<V, ByValue> for V {
+    type Held = Option<V>;
+    type Lent<'h> = V;
+
+    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+        crate::wire::encode_after(&mut writer.bytes, self)
+            .map_err(|message| Error::argument(std::any::type_name::<V>(), &message))
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self::Held, Trouble> {
+        reader.value().map(Some)
+    }
+
+    fn lend(held: &mut Self::Held) -> V {
+        held.take().expect("an argument is lent once")
+    }
+}
+
+impl<T: Data> Argument<&T, ByRemote> for &Remote<T> {
+    type Held = Arc<T>;
+    type Lent<'h> = &'h T;
+
+    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+        writer.needs.push(self.task());
+        Ok(())
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Arc<T>, Trouble> {
+        reader.input()
+    }
+
+    fn lend(held: &mut Arc<T>) -> &T {
+        held
+    }
+}
+
+impl<T: Data> Argument<&[T], ByContent> for &Remote<Vec<T>> {
+    type Held = Arc<Vec<T>>;
+    type Lent<'h> = &'h [T];
+
+    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+        writer.needs.push(self.task());
+        Ok(())
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Arc<Vec<T>>, Trouble> {
+        reader.input()
+    }
+
+    fn lend(held: &mut Arc<Vec<T>>) -> &[T] {
+        held
+    }
+}
+
+impl Argument<&str, ByContent> for &Remote<String> {
+    type Held = Arc<String>;
+    type Lent<'h> = &'h str;
+
+    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+        writer.needs.push(self.task());
+        Ok(())
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Arc<String>, Trouble> {
+        reader.input()
+    }
+
+    fn lend(held: &mut Arc<String>) -> &str {
+        held
+    }
+}
+
+/// A function that can run on any rank: one without captures, of up to eight parameters, for arguments `A`.
+///
+/// `fn` items are; closures are as long as they capture nothing, with the types of their parameters written out. What a
+/// closure would capture is passed as an argument instead:
+///
+/// ```compile_fail
+/// # let world = rankfold::World::local(1)?;
+/// let by = 3u64;
+/// world.pool(|pool| pool.submit(move |n: u64| n * by, (7,))?.get())?; // captures `by`: does not compile
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+///
+/// ```
+/// # let world = rankfold::World::local(1)?;
+/// let by = 3u64;
+/// let product = world.pool(|pool| pool.submit(|n: u64, by: u64| n * by, (7, by))?.get())?;
+/// assert_eq!(product.unwrap()?, 21);
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+pub trait Function<A, R, M>: Copy + Send + 'static {
+    #[doc(hidden)]
+    fn write(arguments: &A, writer: &mut Writer) -> Result<(), Error>;
+    #[doc(hidden)]
+    fn entry() -> Entry;
+}
+
+macro_rules! function {
+    ($($argument:ident $parameter:ident $kind:ident $held:ident)*) => {
+        const _: () = {
+            impl<F, R, $($argument, $parameter, $kind,)*>
+                Function<($($argument,)*), R, (fn($($parameter,)*), $($kind,)*)> for F
+            where
+                F: Fn($($parameter,)*) -> R + for<'h> Fn($($argument::Lent<'h>,)*) -> R + Copy + Send + 'static,
+                R: Data,
+                $($argument: Argument<$parameter, $kind>,)*
+            {
+                fn write(arguments: &($($argument,)*), writer: &mut Writer) -> Result<(), Error> {
+                    let _ = &writer;
+                    let ($($held,)*) = arguments;
+                    $($held.write(writer)?;)*
+                    Ok(())
+                }
+
+                fn entry() -> Entry {
+                    |reader| {
+                        let _ = &reader;
+                        $(let mut $held = <$argument as Argument<$parameter, $kind>>::read(reader)?;)*
+                        let function = conjure::<F>();
+                        let result = catch(|| function($(<$argument as Argument<$parameter, $kind>>::lend(&mut $held),)*));
+                        Made::of(result.map_err(Trouble::Panicked)?)
+                    }
+                }
+            }
+        };
+    };
+}
+
+function!();
+function!(A1 P1 K1 h1);
+function!(A1 P1 K1 h1 A2 P2 K2 h2);
+function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3);
+function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4);
+function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5);
+function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5 A6 P6 K6 h6);
+function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5 A6 P6 K6 h6 A7 P7 K7 h7);
+function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5 A6 P6 K6 h6 A7 P7 K7 h7 A8 P8 K8 h8);

@@ -1,0 +1,308 @@
+//! A value that lives, or will live, on some rank.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::desk::{Desk, Note, Slot, Then};
+use super::function::Data;
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::master::tasks::TaskId;
+use crate::worker::kept::{Kept, Unfit};
+
+/// A handle on the value of a task, wherever that is made and kept.
+///
+/// `&remote` is an argument for other tasks, which run where the value is; [`get`](Self::get) brings it here. Dropping it
+/// says that nobody wants the value: a task that has not begun does not run, unless another needs it, and a value is
+/// forgotten. Use [`detach`](Self::detach) for tasks that are run for their effect.
+///
+/// # Examples
+///
+/// ```
+/// # let world = rankfold::World::local(2)?;
+/// let length = world.pool(|pool| {
+///     let words = pool.submit(|text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>(), ("a b c".to_owned(),))?;
+///     pool.submit(|words: &[String]| words.len(), (&words,))?.get()
+/// })?;
+/// assert_eq!(length.unwrap()?, 3);
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+#[must_use = "dropping a remote cancels its task; `detach` lets it run"]
+pub struct Remote<T> {
+    task: TaskId,
+    slot: Arc<Slot>,
+    desk: Arc<Desk>,
+    name: Arc<str>,
+    place: Place,
+    /// What the value is.
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T: Data> Remote<T> {
+    pub(crate) fn new(task: TaskId, slot: Arc<Slot>, desk: Arc<Desk>, name: Arc<str>, place: Place) -> Self {
+        Self { task, slot, desk, name, place, kind: PhantomData }
+    }
+
+    /// Waits for the value and brings it here. The value is moved out of the pool; only where another task reads it still
+    /// is it copied.
+    ///
+    /// # Errors
+    ///
+    /// The task panicked, was cancelled, or needs a value that there is not; its rank is lost; or the value cannot be
+    /// encoded. Other tasks are not touched by it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(2)?;
+    /// let error = world.pool(|pool| pool.submit(|n: u32| 7 / n, (0,))?.get())?.unwrap().unwrap_err();
+    /// assert!(error.to_string().contains("divide by zero"), "{error}");
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn get(self) -> Result<T> {
+        let value = self.bring(true)?;
+        self.slot.let_go();
+        value.take().map_err(|unfit| self.unfit(unfit))
+    }
+
+    /// A copy of the value, which stays where it is as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(2)?;
+    /// world.pool(|pool| {
+    ///     let n = pool.submit(|n: u32| n + 1, (1,))?;
+    ///     assert_eq!((n.fetch()?, n.fetch()?), (2, 2));
+    ///     Ok::<_, rankfold::Error>(())
+    /// })?.unwrap()?;
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn fetch(&self) -> Result<T> {
+        let value = self.bring(false)?;
+        let mut bytes = Vec::new();
+        value.write(&mut bytes).map_err(|unfit| self.unfit(unfit))?;
+        Arc::new(Kept::bytes(bytes, 0)).take().map_err(|unfit| self.unfit(unfit))
+    }
+
+    fn bring(&self, taken: bool) -> Result<Arc<Kept>> {
+        self.ask(taken);
+        self.desk.wait(None, || self.slot.value()).expect("without a deadline it waits for an end")
+    }
+
+    /// Asks for the value, once.
+    fn ask(&self, taken: bool) {
+        if self.slot.wants() && !self.desk.post(Note::Want { task: self.task, taken }) {
+            self.slot.bring(Err(ErrorKind::PoolIsOver { task: self.name.to_string() }.into()));
+        }
+    }
+
+    fn unfit(&self, unfit: Unfit) -> Error {
+        let Unfit { type_name, doing, message } = unfit;
+        let (call, place) = (self.name.to_string(), self.place.clone());
+        ErrorKind::Encoding { call, place, type_name: type_name.into(), doing: doing.into(), message }.into()
+    }
+}
+
+impl<T> Remote<T> {
+    /// Waits for the end of the task, and leaves the value where it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(2)?;
+    /// world.pool(|pool| {
+    ///     let big = pool.submit(|n: usize| vec![0.5; n], (1_000_000,))?;
+    ///     big.wait()?;                                                          // its eight megabytes have not moved
+    ///     pool.submit(|xs: &[f64]| xs.iter().sum::<f64>(), (&big,))?.get()
+    /// })?.unwrap()?;
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn wait(&self) -> Result<()> {
+        self.desk.wait(None, || self.slot.outcome()).expect("without a deadline it waits for an end")
+    }
+
+    /// As [`wait`](Self::wait), for so long at most; whether the task has come to its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let world = rankfold::World::local(2)?;
+    /// world.pool(|pool| {
+    ///     let slow = pool.submit(|ms: u64| std::thread::sleep(Duration::from_millis(ms)), (300,))?;
+    ///     assert!(!slow.wait_for(Duration::from_millis(1))?);
+    ///     slow.wait()
+    /// })?.unwrap()?;
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn wait_for(&self, most: Duration) -> Result<bool> {
+        match self.desk.wait(Some(Instant::now() + most), || self.slot.outcome()) {
+            Some(outcome) => outcome.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether the task has come to its end, well or not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(2)?;
+    /// world.pool(|pool| {
+    ///     let n = pool.submit(|n: u32| n + 1, (1,))?;
+    ///     while !n.is_done() { std::thread::yield_now() }
+    ///     n.get()
+    /// })?.unwrap()?;
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.slot.is_settled()
+    }
+
+    /// Asks for the task not to be run. One that has begun is not interrupted. Whoever waits for it, or needs it, gets an
+    /// error if it does not run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(1)?;
+    /// world.pool(|pool| {
+    ///     let waits = pool.submit(|_: &u32| 1u32, (&pool.submit(|n: u32| n, (1,))?,))?;
+    ///     waits.cancel();
+    ///     waits.wait().ok(); // an error, if that came before it began
+    ///     Ok::<_, rankfold::Error>(())
+    /// })?.unwrap()?;
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn cancel(&self) {
+        self.desk.post(Note::Cancel(self.task));
+    }
+
+    /// Lets the task run for its effect: nobody wants its value, and an error in it is told on standard error. The pool
+    /// waits for it before it ends.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(2)?;
+    /// world.pool(|pool| pool.submit(|line: String| eprintln!("{line}"), ("hello".to_owned(),)).map(|task| task.detach()))?.unwrap()?;
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn detach(self) {
+        self.desk.post(Note::Detach(self.task));
+        // What else dropping does comes after that, and changes nothing.
+    }
+
+    /// Calls a function when the task has come to its end: at once if it has, else on a thread of the pool's, which it
+    /// should not keep for long.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    /// # let world = rankfold::World::local(2)?;
+    /// world.pool(|pool| {
+    ///     let (sender, receiver) = channel();
+    ///     let n = pool.submit(|n: u32| n + 1, (1,))?;
+    ///     n.on_done(move || sender.send("done").unwrap());
+    ///     assert_eq!(receiver.recv().unwrap(), "done");
+    ///     n.get()
+    /// })?.unwrap()?;
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
+        self.slot.then(Then::Call(Box::new(callback)));
+    }
+
+    pub(crate) fn task(&self) -> TaskId {
+        self.task
+    }
+
+    pub(crate) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+}
+
+impl<T> Drop for Remote<T> {
+    fn drop(&mut self) {
+        self.desk.post(Note::Release(self.task));
+    }
+}
+
+impl<T> fmt::Debug for Remote<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (task, is_done) = (self.task, self.is_done());
+        f.debug_struct("Remote")
+            .field("task", &task)
+            .field("name", &self.name)
+            .field("is_done", &is_done)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Data> IntoFuture for Remote<T> {
+    type Output = Result<T>;
+    type IntoFuture = Getting<T>;
+
+    fn into_future(self) -> Getting<T> {
+        Getting(Some(self))
+    }
+}
+
+/// The value of a [`Remote`], awaited: for programs with an executor of their own.
+///
+/// # Examples
+///
+/// ```
+/// use std::task::{Context, Poll, Waker};
+///
+/// # let world = rankfold::World::local(2)?;
+/// let value = world.pool(|pool| {
+///     let mut getting = std::pin::pin!(std::future::IntoFuture::into_future(pool.submit(|n: u32| n + 1, (1,))?));
+///     loop {
+///         match getting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+///             Poll::Ready(value) => return value,
+///             Poll::Pending => std::thread::yield_now(),
+///         }
+///     }
+/// })?;
+/// assert_eq!(value.unwrap()?, 2);
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Getting<T>(Option<Remote<T>>);
+
+impl<T: Data> Future for Getting<T> {
+    type Output = Result<T>;
+
+    /// # Panics
+    ///
+    /// If it is polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let remote = self.0.as_ref().expect("a future is not polled after its end");
+        remote.ask(true);
+        if remote.slot.value().is_none() {
+            remote.slot.then(Then::Wake(context.waker().clone()));
+            return Poll::Pending;
+        }
+        Poll::Ready(self.0.take().expect("it was here").get())
+    }
+}

@@ -1,0 +1,156 @@
+//! What can be asked for with a task.
+
+use std::any::type_name;
+use std::sync::Arc;
+
+use super::Pool;
+use super::desk::{Payload, Slot};
+use super::function::{Data, Function, Writer};
+use super::remote::Remote;
+use crate::code::Code;
+use crate::error::{Error, ErrorKind, Result};
+use crate::master::tasks::Order;
+
+/// The description of a task; made by [`Pool::task`], and good for one or many.
+///
+/// # Examples
+///
+/// ```
+/// # let world = rankfold::World::local(2)?;
+/// let sum = world.pool(|pool| {
+///     let urgent = pool.task().priority(10).retries(1);
+///     let parts = [urgent.submit(|n: u64| n, (1,))?, urgent.submit(|n: u64| n, (2,))?];
+///     parts.into_iter().map(rankfold::Remote::get).sum::<rankfold::Result<u64>>()
+/// })?;
+/// assert_eq!(sum.unwrap()?, 3);
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Task<'p> {
+    pool: &'p Pool,
+    name: Option<Arc<str>>,
+    priority: i32,
+    on: Option<usize>,
+    retries: u32,
+}
+
+impl<'p> Task<'p> {
+    pub(super) fn new(pool: &'p Pool) -> Self {
+        Self { pool, name: None, priority: 0, on: None, retries: 0 }
+    }
+
+    /// What errors call it, in place of its function's name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(1)?;
+    /// let error = world.pool(|pool| pool.task().named("halve").submit(|n: u32| 1 / n, (0,))?.get())?.unwrap().unwrap_err();
+    /// assert!(error.to_string().starts_with("halve: "), "{error}");
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(Arc::from(name));
+        self
+    }
+
+    /// Of tasks that could run, those of higher priority begin first; 0 if nothing is said. Tasks that a rank was given
+    /// already, about two for each of its threads, keep their turn.
+    ///
+    /// # Examples
+    ///
+    /// See [`Task`].
+    #[must_use]
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The one rank that may run it.
+    ///
+    /// A rank that does not exist, or is lost, is an error of the [`Remote`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(2)?;
+    /// let error = world.pool(|pool| pool.task().on(5).submit(|n: u32| n, (1,))?.get())?.unwrap().unwrap_err();
+    /// assert!(error.to_string().contains("rank 5, and there are 2 ranks"), "{error}");
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn on(mut self, rank: usize) -> Self {
+        self.on = Some(rank);
+        self
+    }
+
+    /// How often it is tried again, on whatever rank, after it has panicked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// fn luck(n: u32) -> u32 {
+    ///     static TRIES: AtomicU32 = AtomicU32::new(0);
+    ///     if TRIES.fetch_add(1, Ordering::Relaxed) < 2 { panic!("no luck") } else { n }
+    /// }
+    ///
+    /// # let world = rankfold::World::local(2)?;
+    /// assert_eq!(world.pool(|pool| pool.task().retries(2).submit(luck, (7,))?.get())?.unwrap()?, 7);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// As [`Pool::submit`], with what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::submit`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Task`].
+    #[expect(clippy::needless_pass_by_value, reason = "the type of the function is what counts")]
+    pub fn submit<F, A, R, M>(&self, function: F, arguments: A) -> Result<Remote<R>>
+    where
+        F: Function<A, R, M>,
+        R: Data,
+    {
+        let _ = function;
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "a function for other ranks must not capture anything: pass it as an argument instead"
+            );
+        };
+        let name = self.name.clone().unwrap_or_else(|| Arc::from(type_name::<F>()));
+        let mut writer = Writer::default();
+        F::write(&arguments, &mut writer)?;
+        let code = Code::of(F::entry()).ok_or_else(|| {
+            let problem = format!("{name} is part of a shared library, which other ranks may have elsewhere");
+            Error::launch(problem, "link it into the program itself")
+        })?;
+        let order = Order {
+            kind: code.number(),
+            needs: writer.needs,
+            priority: self.priority,
+            on: self.on,
+            retries: self.retries,
+            detached: false,
+        };
+        let slot = Arc::new(Slot::default());
+        let payload =
+            Payload { name: Arc::clone(&name), code, arguments: writer.bytes, slot: Arc::clone(&slot), small: None };
+        let Pool { desk, places, .. } = self.pool;
+        match desk.submit(order, payload) {
+            Some(task) => Ok(Remote::new(task, slot, Arc::clone(desk), name, places[0].clone())),
+            None => Err(ErrorKind::PoolIsOver { task: name.to_string() }.into()),
+        }
+    }
+}

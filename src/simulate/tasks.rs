@@ -1,0 +1,446 @@
+//! Faulty pools, each from one seed: the production [`Tasks`] on virtual time, a program that submits, drops, cancels and
+//! waits at random, ranks that are lost, and judges that know what every value has to be.
+
+mod judges;
+mod program;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::RngExt;
+
+use super::trial::Violation;
+use crate::error::{Error, ErrorKind, Place, Role};
+use crate::master::tasks::{Action, Ending, Event, Order, Source, TaskId, Tasks};
+use crate::random::{ItemRng, rng};
+use crate::worker::backlog::Backlog;
+
+/// What a faulty pool came to, where it came to what it should.
+///
+/// # Examples
+///
+/// ```
+/// let verdict = rankfold::simulate::task_trial(7)?;
+/// assert!(verdict.submitted > 0);
+/// # Ok::<(), rankfold::simulate::Violation>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TaskVerdict {
+    /// Tasks that the program has submitted.
+    pub submitted: u64,
+    /// Values that it has got.
+    pub values: u64,
+    /// Errors that it has got instead.
+    pub errors: u64,
+    /// Ranks that were lost.
+    pub lost: u64,
+}
+
+/// Runs the faulty pool of a seed.
+///
+/// # Errors
+///
+/// Something happened that must not: a value that is wrong, gone or kept for ever, a task that is told to be done twice or
+/// never, an error without a reason, a pool that does not end.
+///
+/// # Examples
+///
+/// ```
+/// for seed in 0..100 {
+///     rankfold::simulate::task_trial(seed)?;
+/// }
+/// # Ok::<(), rankfold::simulate::Violation>(())
+/// ```
+pub fn task_trial(seed: u64) -> Result<TaskVerdict, Violation> {
+    let mut trial = Trial::draw(seed);
+    trial.run().map_err(|what| Violation { seed, what: format!("pool: {what}") })
+}
+
+/// More steps than any of these pools needs.
+const STEPS_MOST: u64 = 200_000;
+/// A program that has looked so often for the ends of its tasks waits for ever.
+const WAITS_MOST: u32 = 20_000;
+
+struct Trial {
+    dice: ItemRng,
+    now: u64,
+    /// What will happen, in order; the number keeps what was sent first first.
+    agenda: BTreeMap<(u64, u64), Happening>,
+    number: u64,
+    /// When the last message between two ranks arrives: none overtakes another.
+    last: BTreeMap<(usize, usize), u64>,
+    tasks: Tasks<()>,
+    truth: BTreeMap<TaskId, Truth>,
+    workers: Vec<Worker>,
+    /// Tasks that the program has handles on.
+    handles: BTreeSet<TaskId>,
+    /// Those of which it waits for the value.
+    wanted: BTreeSet<TaskId>,
+    settled: BTreeSet<TaskId>,
+    to_do: u64,
+    /// Messages take less than this.
+    latency: u64,
+    is_patient: bool,
+    /// Tasks that were handed out or taken back.
+    messages: u64,
+    /// How often it has looked in vain.
+    waits: u32,
+    /// Ranks that are lost, and that nobody misses yet: what is submitted meanwhile may suffer, too.
+    in_doubt: usize,
+    closed: bool,
+    finished: bool,
+    verdict: TaskVerdict,
+}
+
+/// What the judges know of a task.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+struct Truth {
+    order: Order,
+    value: u64,
+    is_large: bool,
+    /// It panics in so many attempts.
+    panics: u32,
+    took: u64,
+    cancelled: bool,
+    /// Somebody was lost who had begun it, or had its value.
+    struck: bool,
+    /// Rank 0 was told of its good end.
+    has_come: bool,
+    attempts: u32,
+}
+
+struct Worker {
+    threads: usize,
+    running: usize,
+    is_lost: bool,
+    backlog: Backlog<Vec<(TaskId, Option<u64>)>>,
+    store: BTreeMap<TaskId, u64>,
+}
+
+enum Happening {
+    Program,
+    Ready(usize),
+    /// Messages from rank 0 to a worker.
+    Run {
+        worker: usize,
+        task: TaskId,
+        inputs: Vec<(TaskId, Source, Option<u64>)>,
+    },
+    Recall {
+        worker: usize,
+        tasks: Vec<TaskId>,
+    },
+    Free {
+        worker: usize,
+        task: TaskId,
+    },
+    Miss {
+        worker: usize,
+        lost: usize,
+    },
+    Fetch {
+        at: usize,
+        task: TaskId,
+        to: Option<usize>,
+    },
+    Value {
+        to: Option<usize>,
+        task: TaskId,
+        value: Option<u64>,
+    },
+    /// A thread is through with a task.
+    Through {
+        worker: usize,
+        task: TaskId,
+        value: Result<u64, ()>,
+    },
+    /// Messages to rank 0.
+    Ended {
+        worker: usize,
+        task: TaskId,
+        value: Result<u64, ()>,
+    },
+    Returned {
+        worker: usize,
+        tasks: Vec<TaskId>,
+    },
+    Lose(usize),
+    Missed(usize),
+}
+
+impl Happening {
+    /// The worker that it happens to.
+    fn at(&self) -> Option<usize> {
+        match self {
+            Self::Run { worker, .. }
+            | Self::Recall { worker, .. }
+            | Self::Free { worker, .. }
+            | Self::Miss { worker, .. }
+            | Self::Through { worker, .. }
+            | Self::Fetch { at: worker, .. }
+            | Self::Value { to: Some(worker), .. } => Some(*worker),
+            _ => None,
+        }
+    }
+}
+
+fn place(rank: usize) -> Place {
+    Place { rank, host: "simulated".into() }
+}
+
+impl Trial {
+    fn draw(seed: u64) -> Self {
+        let mut dice = rng(seed, 11);
+        let ranks = dice.random_range(1..6);
+        let threads: Vec<u32> = (0..ranks).map(|_| dice.random_range(1..4)).collect();
+        let places: Vec<Place> = (0..ranks).map(place).collect();
+        let worker = |threads: &u32| Worker {
+            threads: *threads as usize,
+            running: 0,
+            is_lost: false,
+            backlog: Backlog::default(),
+            store: BTreeMap::new(),
+        };
+        let mut trial = Self {
+            now: 0,
+            agenda: BTreeMap::new(),
+            number: 0,
+            last: BTreeMap::new(),
+            tasks: Tasks::new(&places, &threads),
+            truth: BTreeMap::new(),
+            workers: threads.iter().map(worker).collect(),
+            handles: BTreeSet::new(),
+            wanted: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            to_do: dice.random_range(1..120),
+            latency: [20, 100, 1500][dice.random_range(0..3)],
+            is_patient: dice.random_bool(0.5),
+            messages: 0,
+            waits: 0,
+            in_doubt: 0,
+            closed: false,
+            finished: false,
+            verdict: TaskVerdict::default(),
+            dice,
+        };
+        (0..ranks).for_each(|rank| trial.later(1000, Happening::Ready(rank)));
+        trial.later(10, Happening::Program);
+        if trial.dice.random_bool(0.3) {
+            // Rank 0 is the program's own, and ends with it.
+            (1..ranks).for_each(|rank| trial.later(3000, Happening::Lose(rank)));
+        }
+        trial
+    }
+
+    fn run(&mut self) -> Result<TaskVerdict, String> {
+        for _ in 0..STEPS_MOST {
+            let Some((key, happening)) = self.agenda.pop_first() else {
+                return self.look_at_the_end();
+            };
+            self.now = key.0;
+            self.happen(happening)?;
+            while let Some(action) = self.tasks.poll_action() {
+                self.act(action)?;
+            }
+        }
+        Err("it does not end".into())
+    }
+
+    /// Something happens within `most`.
+    fn later(&mut self, most: u64, happening: Happening) {
+        let at = self.now + self.dice.random_range(0..=most);
+        self.number += 1;
+        self.agenda.insert((at, self.number), happening);
+    }
+
+    /// A message arrives, after those that were sent before it.
+    fn send(&mut self, from: usize, to: usize, happening: Happening) {
+        let soonest = self.last.get(&(from, to)).copied().unwrap_or(0);
+        let at = soonest.max(self.now + self.dice.random_range(1..self.latency));
+        self.last.insert((from, to), at);
+        self.number += 1;
+        self.agenda.insert((at, self.number), happening);
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), String> {
+        if happening.at().is_some_and(|worker| self.workers[worker].is_lost) {
+            return Ok(());
+        }
+        match happening {
+            Happening::Program => self.program(),
+            Happening::Ready(worker) => self.tasks.handle(Event::Ready { worker }),
+            Happening::Run { worker, task, inputs } => self.receive(worker, task, inputs),
+            Happening::Recall { worker, mut tasks } => {
+                tasks.retain(|task| self.workers[worker].backlog.remove(*task));
+                self.send(worker, 0, Happening::Returned { worker, tasks });
+            }
+            Happening::Free { worker, task } => {
+                self.workers[worker].store.remove(&task);
+                self.workers[worker].backlog.forgo(task);
+            }
+            Happening::Miss { worker, lost } => {
+                let tasks = self.workers[worker].backlog.miss(lost);
+                self.send(worker, 0, Happening::Returned { worker, tasks });
+            }
+            Happening::Fetch { at, task, to } => {
+                let value = self.workers[at].store.get(&task).copied();
+                // A task that was taken back may ask in vain; one that runs without its values is found out.
+                if value.is_none() && to.is_none() && !self.truth[&task].struck {
+                    return Err(format!("task {task}: its value is asked for at rank {at}, which does not have it"));
+                }
+                self.send(at, to.unwrap_or(0), Happening::Value { to, task, value });
+            }
+            Happening::Value { to: Some(worker), task, value } => {
+                let worker_ = &mut self.workers[worker];
+                let is_wanted = worker_.backlog.arrived(task, |inputs| {
+                    inputs.iter_mut().filter(|(other, _)| *other == task).for_each(|(_, input)| *input = value);
+                });
+                value.into_iter().filter(|_| is_wanted).for_each(|value| _ = worker_.store.insert(task, value));
+                self.start(worker)?;
+            }
+            Happening::Value { to: None, task, value } => self.got(task, value)?,
+            Happening::Through { worker, task, value } => {
+                self.workers[worker].running -= 1;
+                if let (Ok(value), true) = (value, self.truth[&task].is_large) {
+                    self.workers[worker].store.insert(task, value);
+                }
+                self.send(worker, 0, Happening::Ended { worker, task, value });
+                self.start(worker)?;
+            }
+            Happening::Ended { worker, task, value } => self.ended(worker, task, value),
+            Happening::Returned { worker, tasks } => self.tasks.handle(Event::Returned { worker, tasks }),
+            Happening::Lose(worker) => self.lose(worker),
+            Happening::Missed(worker) => {
+                let error = ErrorKind::Silent { place: place(worker), seconds: 30, waiting: place(0) }.into();
+                self.tasks.handle(Event::Lost { worker, error });
+                self.in_doubt -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// A worker gets a task.
+    fn receive(&mut self, worker: usize, task: TaskId, inputs: Vec<(TaskId, Source, Option<u64>)>) {
+        let (mut lacks, mut found) = (BTreeMap::new(), Vec::new());
+        for (value, source, small) in inputs {
+            let here = self.workers[worker].store.get(&value).copied().or(small);
+            if let (None, Source::At(rank)) = (here, source) {
+                lacks.insert(value, rank);
+            }
+            found.push((value, here));
+        }
+        for (value, at) in self.workers[worker].backlog.give(task, found, &lacks) {
+            self.send(worker, at, Happening::Fetch { at, task: value, to: Some(worker) });
+        }
+        let _ = self.start(worker);
+    }
+
+    /// Idle threads begin tasks.
+    fn start(&mut self, worker: usize) -> Result<(), String> {
+        while !self.workers[worker].is_lost && self.workers[worker].running < self.workers[worker].threads {
+            let Some((task, inputs)) = self.workers[worker].backlog.next() else { break };
+            self.workers[worker].running += 1;
+            let mut is_whole = true;
+            for (need, input) in inputs {
+                let truth = &self.truth[&need];
+                is_whole &= input.is_some();
+                if input.is_none() && !truth.struck {
+                    return Err(format!("task {task} runs on rank {worker} without the value of task {need}"));
+                }
+                if input.is_some_and(|input| input != truth.value) {
+                    return Err(format!("task {task} is given a wrong value of task {need}"));
+                }
+            }
+            let truth = self.truth.get_mut(&task).expect("it was submitted");
+            truth.attempts += 1;
+            if truth.attempts > truth.order.retries + 1 && !truth.struck {
+                return Err(format!("task {task} is tried for the {}th time", truth.attempts));
+            }
+            let panics = truth.attempts <= truth.panics || !is_whole;
+            let value = if panics { Err(()) } else { Ok(truth.value) };
+            let (took, at) = (truth.took, self.now);
+            self.number += 1;
+            self.agenda.insert((at + took, self.number), Happening::Through { worker, task, value });
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, worker: usize, task: TaskId, value: Result<u64, ()>) {
+        self.truth.get_mut(&task).expect("it was submitted").has_come |= value.is_ok();
+        let seconds = 1e-6 * self.truth[&task].took as f64;
+        let ending = match value {
+            Ok(_) if self.truth[&task].is_large => Ending::Large { bytes: 10_000, seconds },
+            Ok(_) => Ending::Small { seconds },
+            Err(()) => Ending::Failed { error: panicked(task, worker) },
+        };
+        self.tasks.handle(Event::Ended { worker, task, ending });
+    }
+
+    fn lose(&mut self, worker: usize) {
+        if self.finished {
+            return;
+        }
+        self.workers[worker].is_lost = true;
+        self.verdict.lost += 1;
+        self.in_doubt += 1;
+        self.later(2000, Happening::Missed(worker));
+        // Whatever it has begun or has is in danger from now on, and what is given to it until it is missed.
+        self.truth.values_mut().for_each(|truth| truth.struck = true);
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), String> {
+        if matches!(action, Action::Assign { .. } | Action::Recall { .. }) {
+            self.messages += 1;
+            if self.messages > 10 * self.verdict.submitted + 50 {
+                return Err(format!("{} messages for {} tasks", self.messages, self.verdict.submitted));
+            }
+        }
+        let is_lost = |worker: usize| self.workers[worker].is_lost;
+        match action {
+            Action::Assign { worker, .. } | Action::Recall { worker, .. } | Action::Free { worker, .. }
+                if is_lost(worker) => {}
+            Action::Miss { worker, .. } if is_lost(worker) => {}
+            Action::Miss { worker, lost } => self.send(0, worker, Happening::Miss { worker, lost }),
+            Action::Bring { from, .. } if is_lost(from) => {}
+            Action::Assign { worker, task, inputs } => {
+                let came = |need: &TaskId| self.truth[need].has_come && !self.truth[need].is_large;
+                if let Some((need, _)) = inputs.iter().find(|(need, at)| *at == Source::Small && !came(need)) {
+                    return Err(format!("task {task} is to get the value of task {need}, which rank 0 does not have"));
+                }
+                let small = |need: &TaskId, source: &Source| (*source == Source::Small).then(|| self.truth[need].value);
+                let inputs = inputs.iter().map(|(need, source)| (*need, *source, small(need, source))).collect();
+                self.send(0, worker, Happening::Run { worker, task, inputs });
+            }
+            Action::Recall { worker, tasks } => self.send(0, worker, Happening::Recall { worker, tasks }),
+            Action::Free { worker, task } => self.send(0, worker, Happening::Free { worker, task }),
+            Action::Bring { task, from, .. } => self.send(0, from, Happening::Fetch { at: from, task, to: None }),
+            Action::Settle { task, failed } => self.settled(task, failed)?,
+            Action::Tell { task, .. } => {
+                let truth = &self.truth[&task];
+                if !truth.order.detached {
+                    return Err(format!("task {task} is told to have failed, and nobody had detached it"));
+                }
+            }
+            Action::Finish => {
+                if !self.closed || self.finished {
+                    return Err("the pool is over before the program is through, or twice".into());
+                }
+                self.finished = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn panicked(task: TaskId, rank: usize) -> Error {
+    ErrorKind::Panicked {
+        call: "a task".into(),
+        role: Role::Task,
+        place: place(rank),
+        item: format!("task {task}"),
+        message: "as it should".into(),
+        location: "here".into(),
+        backtrace: String::new(),
+        attempts: 1,
+    }
+    .into()
+}

@@ -1,0 +1,140 @@
+//! A value that a rank keeps: as the user's type where it was made or used, as bytes where it has arrived.
+
+use std::any::{Any, type_name};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::pool::function::Data;
+use crate::wire;
+
+/// A result, or a copy of one.
+pub(crate) struct Kept(Mutex<Content>);
+
+enum Content {
+    /// These bytes, but for so many in front.
+    Bytes(Arc<Vec<u8>>, usize),
+    Value {
+        value: Arc<dyn Any + Send + Sync>,
+        encode: Encode,
+    },
+}
+
+/// Writes a value of the type that it was made for behind what is in the buffer already.
+type Encode = fn(&(dyn Any + Send + Sync), &mut Vec<u8>) -> Result<(), Unfit>;
+
+/// A value of this type cannot be written as bytes, or read from them.
+#[derive(Debug, Clone)]
+pub(crate) struct Unfit {
+    pub type_name: &'static str,
+    pub doing: &'static str,
+    pub message: String,
+}
+
+impl Kept {
+    pub fn value<T: Data>(value: T) -> Self {
+        let encode: Encode = |value, buffer| {
+            let value: &T = value.downcast_ref().expect("it was made with a value of this type");
+            wire::encode_after(buffer, value).map_err(|message| unfit::<T>("encoded", message))
+        };
+        Self(Mutex::new(Content::Value { value: Arc::new(value), encode }))
+    }
+
+    /// A value as bytes, with so many other bytes in front.
+    pub fn bytes(bytes: impl Into<Arc<Vec<u8>>>, front: usize) -> Self {
+        Self(Mutex::new(Content::Bytes(bytes.into(), front)))
+    }
+
+    /// The value, to be shared. What has arrived as bytes is decoded by the first who asks.
+    pub fn share<T: Data>(&self) -> Result<Arc<T>, Unfit> {
+        let mut content = self.lock();
+        if let Content::Bytes(bytes, front) = &*content {
+            let value: T = wire::decode(&bytes[*front..]).map_err(|message| unfit::<T>("decoded", message))?;
+            *content = Self::value(value).0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        }
+        match &*content {
+            Content::Value { value, .. } => Arc::clone(value).downcast().map_err(|_| another::<T>()),
+            Content::Bytes(..) => unreachable!("it was decoded just now"),
+        }
+    }
+
+    /// The value itself if nobody shares it, else a copy made by way of bytes.
+    pub fn take<T: Data>(self: Arc<Self>) -> Result<T, Unfit> {
+        let shared = self.share::<T>()?;
+        // Without the kept one, only those who use it share it.
+        drop(self);
+        Arc::try_unwrap(shared).or_else(|shared| {
+            let mut bytes = Vec::new();
+            wire::encode_after(&mut bytes, &*shared).map_err(|message| unfit::<T>("encoded", message))?;
+            wire::decode(&bytes).map_err(|message| unfit::<T>("decoded", message))
+        })
+    }
+
+    /// Appends the value as bytes. The buffer may hold a part of it after an error.
+    pub fn write(&self, buffer: &mut Vec<u8>) -> Result<(), Unfit> {
+        let (value, encode) = match &*self.lock() {
+            Content::Bytes(bytes, front) => {
+                buffer.extend_from_slice(&bytes[*front..]);
+                return Ok(());
+            }
+            Content::Value { value, encode } => (Arc::clone(value), *encode),
+        };
+        encode(&*value, buffer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        // What is inside is exchanged as a whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unfit<T>(doing: &'static str, message: String) -> Unfit {
+    Unfit { type_name: type_name::<T>(), doing, message }
+}
+
+fn another<T>() -> Unfit {
+    unfit::<T>("used", "the value that is kept here is of another type".into())
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &*self.lock() {
+            Content::Bytes(..) => "Kept(bytes)",
+            Content::Value { .. } => "Kept(value)",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_moved_out_if_nobody_shares_it_and_copied_else() {
+        let place = |text: &String| text.as_ptr();
+        let text = String::from("a value that is kept on a worker");
+        let (before, kept) = (place(&text), Arc::new(Kept::value(text)));
+        let shared = kept.share::<String>().unwrap();
+        let copy: String = Arc::clone(&kept).take().unwrap();
+        assert!(copy == *shared && place(&copy) != before);
+        drop(shared);
+        assert_eq!(place(&kept.take::<String>().unwrap()), before);
+    }
+
+    #[test]
+    fn what_arrived_as_bytes_is_decoded_once_and_travels_on() {
+        let mut bytes = Vec::new();
+        Kept::value(vec![1.5, 2.5]).write(&mut bytes).unwrap();
+        let kept = Kept::bytes([vec![7], bytes.clone()].concat(), 1);
+        let (one, other) = (kept.share::<Vec<f64>>().unwrap(), kept.share::<Vec<f64>>().unwrap());
+        assert!(Arc::ptr_eq(&one, &other) && *one == [1.5, 2.5]);
+        let mut again = Vec::new();
+        kept.write(&mut again).unwrap();
+        assert_eq!(bytes, again);
+    }
+
+    #[test]
+    fn bytes_that_make_no_sense_are_an_error_that_names_the_type() {
+        let unfit = Kept::bytes(vec![1, 2, 3], 0).share::<Vec<u64>>().unwrap_err();
+        assert!(unfit.type_name.contains("Vec<u64>") && unfit.doing == "decoded");
+    }
+}

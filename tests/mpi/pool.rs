@@ -1,0 +1,44 @@
+//! Pools on real ranks: the same results everywhere, and errors that end every rank with one clear message.
+
+use crate::results::same_everywhere;
+use crate::support::launcher;
+
+#[test]
+fn tasks_give_the_same_values_on_any_number_of_ranks() {
+    let output = same_everywhere(&["test-spmd", "pool"]);
+    assert!(output.starts_with("13495500 [") && output.contains("800000 "), "{output}");
+}
+
+#[test]
+fn a_task_that_panics_is_named_with_its_rank_and_the_program_fails_once() {
+    let Some(mpirun) = launcher() else { return };
+    for ranks in [1, 2, 4] {
+        let ended = mpirun.run(ranks, &["test-spmd", "pool-panics"]);
+        ended.says(&["the seventh: the task panicked on rank ", "no sevens"]).times(1, "no sevens");
+    }
+}
+
+#[test]
+fn what_nobody_wants_is_forgotten_on_every_rank() {
+    let Some(mpirun) = launcher() else { return };
+    for ranks in [1, 3, 8] {
+        assert_eq!(mpirun.run(ranks, &["test-spmd", "pool-forgets"]).output(), "nothing is left\n");
+    }
+}
+
+#[test]
+fn a_rank_that_makes_another_call_or_leaves_ends_the_program() {
+    let Some(mpirun) = launcher() else { return };
+    for culprit in ["0", "2"] {
+        mpirun.run(3, &["test-spmd", "pool-or-call", culprit]).says(&["the ranks disagree about the operation"]);
+        mpirun.run(3, &["test-spmd", "pool-or-leave", culprit]).says(&["left the program"]);
+    }
+}
+
+#[test]
+fn the_tasks_of_a_rank_that_stops_run_elsewhere() {
+    let Some(mpirun) = launcher() else { return };
+    let ended = mpirun.run_parts(&[(4, &[("RANKFOLD_PATIENCE", "3")], &["test-spmd", "pool-stops"])]);
+    assert_eq!(ended.output(), "1999000\n", "{ended}");
+    ended.times(1, "rank 2 @ has not answered for ");
+}

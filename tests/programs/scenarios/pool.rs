@@ -1,0 +1,101 @@
+//! Pools: results that are known, and everything that can go wrong in them.
+
+use std::time::Duration;
+
+use rankfold::{Pool, Remote, Result, Until, World};
+
+use super::silence::stop;
+use super::{Outcome, add};
+
+pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outcome> {
+    let number = |at: usize| arguments.get(at).and_then(|text: &String| text.parse().ok());
+    let is_culprit = number(0).is_some_and(|culprit: usize| culprit == world.rank());
+    match scenario {
+        "pool" => Some(pool(world, results)),
+        "pool-panics" => Some(pool(world, panics)),
+        "pool-forgets" => Some(pool(world, forgets)),
+        "pool-stops" => Some(pool(world, stops)),
+        "pool-or-call" if is_culprit => Some(world.map_reduce(0..10u64, |n| n, add).map(drop).map_err(Into::into)),
+        "pool-or-call" => Some(pool(world, results)),
+        "pool-or-leave" if is_culprit => Some(Ok(())),
+        "pool-or-leave" => Some(pool(world, results)),
+        _ => None,
+    }
+}
+
+fn pool(world: &World, program: fn(&Pool) -> Result<Vec<String>>) -> Outcome {
+    if let Some(lines) = world.pool(program)? {
+        lines?.iter().for_each(|line| println!("{line}"));
+    }
+    Ok(())
+}
+
+fn squares(from: u64) -> Vec<u64> {
+    (from..from + 50_000).map(|n| n * n).collect()
+}
+
+fn total(numbers: &[u64]) -> u64 {
+    numbers.iter().fold(0, |sum, number| sum.rotate_left(1) ^ number)
+}
+
+fn joined(left: &[u64], right: &[u64]) -> Vec<u64> {
+    [left, right].concat()
+}
+
+/// Small values and large ones, used where they are and elsewhere.
+fn results(pool: &Pool) -> Result<Vec<String>> {
+    let small = pool.map(|n: u64| n * 3, 0..3000)?;
+    let mut parts = pool.map(squares, (0..16).map(|n| n * 1000))?;
+    let totals = parts.iter().map(|part| pool.submit(total, (part,))).collect::<Result<Vec<_>>>()?;
+    while parts.len() > 1 {
+        let pairs = parts.chunks(2).map(|pair| pool.submit(joined, (&pair[0], &pair[1])));
+        parts = pairs.collect::<Result<_>>()?;
+    }
+    let places = (0..pool.size()).map(|rank| pool.task().on(rank).submit(|rank: usize| rank, (rank,)));
+    let places = places.map(|place| place?.get()).collect::<Result<Vec<_>>>()?;
+    assert!(places.into_iter().eq(0..pool.size()));
+    let small = small.into_iter().map(Remote::get).sum::<Result<u64>>()?;
+    let totals = totals.into_iter().map(Remote::get).collect::<Result<Vec<_>>>()?;
+    let all = parts.pop().expect("one is left").get()?;
+    Ok(vec![format!("{small} {totals:x?}"), format!("{} {:x}", all.len(), total(&all))])
+}
+
+/// A panic is an error where its value is wanted, and of what needs it; the pool goes on.
+fn panics(pool: &Pool) -> Result<Vec<String>> {
+    let bad = pool.task().named("the seventh").submit(|n: u64| if n == 7 { panic!("no sevens") } else { n }, (7,))?;
+    let next = pool.submit(|n: &u64| n + 1, (&bad,))?;
+    let error = next.get().unwrap_err().to_string();
+    assert!(error.contains("the seventh") && error.contains("no sevens") && error.contains("rank"), "{error}");
+    let others = pool.map(|n: u64| n, 0..100)?.into_iter().map(Remote::get).sum::<Result<u64>>()?;
+    bad.get().map(|n| vec![format!("{n} {others}")])
+}
+
+/// Values and tasks that nobody wants, some of them while they travel.
+fn forgets(pool: &Pool) -> Result<Vec<String>> {
+    for round in 0..20 {
+        let parts = pool.map(squares, (0..8).map(|n| n + round))?;
+        let joins =
+            parts.windows(2).map(|pair| pool.submit(joined, (&pair[0], &pair[1]))).collect::<Result<Vec<_>>>()?;
+        assert!(pool.wait(&joins, Until::Count(3), None).len() >= 3);
+    }
+    pool.map(|_: u64| std::thread::sleep(Duration::from_millis(1)), 0..50)?.into_iter().for_each(Remote::detach);
+    Ok(vec!["nothing is left".into()])
+}
+
+/// Rank 2 stops in a task, and has the only copy of a value: what does not need that is completed.
+fn stops(pool: &Pool) -> Result<Vec<String>> {
+    let there = pool.task().on(2).submit(squares, (1,))?;
+    there.wait()?;
+    let stopped = pool.task().on(2).submit(|()| stop(None), ((),))?;
+    let others = pool.map(
+        |n: u64| {
+            std::thread::sleep(Duration::from_millis(2));
+            n
+        },
+        0..2000,
+    )?;
+    let sum = others.into_iter().map(Remote::get).sum::<Result<u64>>()?;
+    assert!(pool.submit(total, (&there,))?.get().is_err() && stopped.get().is_err());
+    assert!(pool.task().on(2).submit(|n: u64| n, (1,))?.get().is_err());
+    Ok(vec![format!("{sum}")])
+}
