@@ -109,6 +109,7 @@ pub mod simulate;
 
 pub use error::{Error, ErrorKind, Place, Result, Role};
 pub use job::{OnRoot, Over};
+pub use pool::each::Each;
 pub use pool::function::{Argument, Data, Function};
 pub use pool::remote::{Getting, Remote};
 pub use pool::task::Task;

@@ -4,6 +4,7 @@
 //! function   what can be submitted, and the entry that runs it
 //! task       the options of a task
 //! remote     a value that lives, or will live, on some rank
+//! each       one task for each item of an endless input
 //! desk       what the user's thread and the transport's tell each other
 //! host       rank 0's loop
 //! serve      the other ranks' loop
@@ -11,6 +12,7 @@
 //! ```
 
 pub(crate) mod desk;
+pub(crate) mod each;
 pub(crate) mod function;
 mod host;
 pub(crate) mod remote;
@@ -18,13 +20,15 @@ mod serve;
 mod server;
 pub(crate) mod task;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Place, Result};
 use crate::rank::Rank;
 use crate::wire::Signature;
-use desk::{Desk, Note};
+use desk::{Desk, Line, Note, Then};
+use each::Each;
 use function::{Data, Function};
 use remote::Remote;
 use task::Task;
@@ -150,6 +154,28 @@ impl Pool {
         items.into_iter().map(|item| self.submit(function, (item,))).collect()
     }
 
+    /// One task for each item, with so many under way at a time as keep the ranks busy; gives the values in the order of
+    /// the items. Nothing happens before the first is asked for.
+    ///
+    /// A task that fails is an error in its place, and the others go on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(2)?;
+    /// let sum = world.pool(|pool| pool.each(|n: u64| n * n, 0..10_000).sum::<rankfold::Result<u64>>())?;
+    /// assert_eq!(sum.unwrap()?, 333_283_335_000);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn each<F, I, R, M>(&self, function: F, items: I) -> Each<'_, I::IntoIter, F, R, M>
+    where
+        I: IntoIterator,
+        F: Function<(I::Item,), R, M>,
+        R: Data,
+    {
+        Each::new(self, function, items.into_iter())
+    }
+
     /// Waits for some of these tasks. Gives the positions of those that have come to their end, in order.
     ///
     /// # Examples
@@ -181,7 +207,7 @@ impl Pool {
             };
             is_enough.then_some(done)
         };
-        self.desk.wait(timeout.map(|timeout| Instant::now() + timeout), enough).unwrap_or_else(done)
+        self.desk.wait(timeout.and_then(|timeout| Instant::now().checked_add(timeout)), enough).unwrap_or_else(done)
     }
 
     /// These remotes in the order in which their tasks come to their end.
@@ -199,7 +225,9 @@ impl Pool {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn as_completed<T>(&self, remotes: impl IntoIterator<Item = Remote<T>>) -> AsCompleted<'_, T> {
-        AsCompleted { pool: self, remotes: remotes.into_iter().collect() }
+        let mut all = AsCompleted { pool: self, remotes: BTreeMap::new(), next: 0, done: Arc::default() };
+        remotes.into_iter().for_each(|remote| all.add(remote));
+        all
     }
 
     /// The number of ranks.
@@ -254,7 +282,10 @@ impl Pool {
 #[derive(Debug)]
 pub struct AsCompleted<'p, T> {
     pool: &'p Pool,
-    remotes: Vec<Remote<T>>,
+    remotes: BTreeMap<u64, Remote<T>>,
+    next: u64,
+    /// Those that have come to their end.
+    done: Arc<Line>,
 }
 
 impl<T> AsCompleted<'_, T> {
@@ -264,7 +295,9 @@ impl<T> AsCompleted<'_, T> {
     ///
     /// See [`AsCompleted`].
     pub fn add(&mut self, remote: Remote<T>) {
-        self.remotes.push(remote);
+        remote.slot().then(Then::Queue(self.next, Arc::clone(&self.done)));
+        self.remotes.insert(self.next, remote);
+        self.next += 1;
     }
 }
 
@@ -275,9 +308,8 @@ impl<T> Iterator for AsCompleted<'_, T> {
         if self.remotes.is_empty() {
             return None;
         }
-        let first = || self.remotes.iter().position(Remote::is_done);
-        let first = self.pool.desk.wait(None, first).expect("without a deadline it waits for one");
-        Some(self.remotes.remove(first))
+        let first = self.pool.desk.wait(None, || self.done.first()).expect("without a deadline it waits for one");
+        self.remotes.remove(&first)
     }
 }
 
@@ -320,6 +352,6 @@ struct Closing<'d>(&'d Desk);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        self.0.post(Note::Close);
+        let _ = self.0.post(Note::Close);
     }
 }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize, Serializer};
 
 use rankfold::{ErrorKind, Pool, Remote, Result, Until, World};
 
@@ -207,4 +211,168 @@ fn a_rank_that_makes_another_call_is_told_to_everybody() {
     for error in errors {
         assert!(matches!(error.kind(), ErrorKind::Disagreement { .. }), "{error}");
     }
+}
+
+#[test]
+fn a_remote_of_another_pool_is_refused_as_an_argument() {
+    let world = World::local(2).unwrap();
+    let old = world.pool(|pool| pool.submit(|n: u64| n, (1,))).unwrap().unwrap().unwrap();
+    let error = world.pool(|pool| -> Result<u64> {
+        let _other = pool.submit(|n: u64| n, (42,))?;
+        pool.submit(|n: &u64| *n, (&old,))?.get()
+    });
+    let error = error.unwrap().unwrap().unwrap_err();
+    assert!(error.to_string().contains("in another pool"), "{error}");
+}
+
+/// A value whose every step may panic.
+#[derive(Debug, Deserialize)]
+struct Touchy {
+    panics: String,
+    filling: Vec<u8>,
+}
+
+impl Serialize for Touchy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        assert!(self.panics != "encode", "it does not like to travel");
+        (&self.panics, &self.filling).serialize(serializer)
+    }
+}
+
+impl Drop for Touchy {
+    fn drop(&mut self) {
+        assert!(self.panics != "drop" || std::thread::panicking(), "it does not like to go");
+    }
+}
+
+fn touchy(panics: String) -> Touchy {
+    Touchy { panics, filling: vec![7; 10_000] }
+}
+
+#[test]
+fn what_panics_in_the_users_types_is_an_error_of_its_task_and_the_pool_goes_on() {
+    with(2, |pool| -> Result<_> {
+        let error = pool.submit(touchy, ("encode".to_owned(),))?.get().unwrap_err();
+        assert!(error.to_string().contains("does not like to travel"), "{error}");
+        pool.submit(touchy, ("drop".to_owned(),))?.wait()?;
+        assert_eq!(pool.submit(touchy, ("nothing".to_owned(),))?.get()?.filling.len(), 10_000);
+        let values = pool.map(|n: u64| n, 0..1000)?.into_iter().map(Remote::get).sum::<Result<u64>>()?;
+        assert_eq!(values, 499_500);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn callbacks_may_panic_fetch_and_come_late() {
+    let (sender, receiver) = channel();
+    let receiver = with(2, move |pool| -> Result<_> {
+        let bad = pool.submit(|n: u32| 1 / n, (0,))?;
+        bad.on_done(|| panic!("in a callback"));
+        assert!(bad.fetch().is_err());
+        // What was asked for and failed is at its end, too.
+        let late = sender.clone();
+        bad.on_done(move || late.send("late").unwrap());
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Ok("late"));
+        let (slow, value) = (pool.submit(pause, (50,))?, Arc::new(pool.submit(big, (1,))?));
+        let (fetched, other) = (sender.clone(), Arc::clone(&value));
+        slow.on_done(move || {
+            assert_eq!(other.fetch().unwrap(), big(1));
+            fetched.send("fetched").unwrap();
+        });
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Ok("fetched"));
+        let detached = pool.submit(pause, (100,))?;
+        let done = sender.clone();
+        detached.on_done(move || done.send("detached").unwrap());
+        detached.detach();
+        Ok(receiver)
+    })
+    .unwrap();
+    assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Ok("detached"));
+}
+
+#[test]
+fn a_value_is_had_while_the_rank_that_has_it_is_busy_with_many_tasks() {
+    with(2, |pool| -> Result<_> {
+        let value = pool.task().on(1).submit(big, (3,))?;
+        value.wait()?;
+        let mut busy = Vec::new();
+        for _ in 0..400 {
+            busy.push(pool.task().on(1).submit(pause, (20,))?);
+        }
+        assert_eq!(value.get()?, big(3));
+        assert!(!busy[399].is_done());
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_task_that_uses_rayon_is_not_kept_waiting_by_other_tasks() {
+    fn joins(ms: u64) -> u64 {
+        let (a, b) = rayon::join(|| pause(ms), || pause(ms));
+        a + b
+    }
+    with(1, |pool| -> Result<_> {
+        let joined = pool.submit(joins, (100,))?;
+        let others = pool.map(pause, vec![20; 500])?;
+        joined.wait()?;
+        assert!(!others[499].is_done());
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn tasks_come_back_in_the_order_of_their_ends() {
+    with(2, |pool| -> Result<_> {
+        let remotes = vec![pool.submit(pause, (200,))?, pool.submit(pause, (0,))?];
+        assert_eq!(pool.wait(&remotes, Until::All, Some(Duration::MAX)), [0, 1]);
+        assert!(remotes[0].wait_for(Duration::MAX)?);
+        let order = pool.as_completed(pool.map(pause, [200, 0])?).map(Remote::get).collect::<Result<Vec<_>>>()?;
+        assert_eq!(order, [0, 200]);
+        let many = pool.map(|n: u64| n, 0..20_000)?;
+        let begun = Instant::now();
+        assert_eq!(pool.as_completed(many).map(Remote::get).sum::<Result<u64>>()?, 199_990_000);
+        eprintln!("{:?}", begun.elapsed());
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn futures_are_woken_at_every_kind_of_end() {
+    use std::future::IntoFuture;
+    use std::task::{Context, Poll, Wake};
+
+    struct Flag(Mutex<u32>);
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+    with(2, |pool| -> Result<_> {
+        for (n, is_well) in [(0u32, false), (1, true)] {
+            let flag = Arc::new(Flag(Mutex::new(0)));
+            let waker = Arc::clone(&flag).into();
+            let divide = |n: u32| {
+                pause(50);
+                vec![1 / n; 3000]
+            };
+            let mut getting = std::pin::pin!(pool.submit(divide, (n,))?.into_future());
+            let value = loop {
+                if let Poll::Ready(value) = getting.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    break value;
+                }
+                let begun = Instant::now();
+                while std::mem::take(&mut *flag.0.lock().unwrap()) == 0 {
+                    assert!(begun.elapsed() < Duration::from_secs(20), "nobody wakes it");
+                    std::thread::yield_now();
+                }
+            };
+            assert_eq!(value.is_ok(), is_well);
+        }
+        Ok(())
+    })
+    .unwrap();
 }

@@ -15,6 +15,7 @@ mod overheads;
 mod pairs;
 mod record;
 mod statistics;
+mod tasks;
 
 use std::process::{Command, ExitCode};
 
@@ -58,7 +59,7 @@ impl Context {
 
 type Benchmark = (&'static str, &'static str, fn(&mut Context) -> Result<()>);
 
-const BENCHMARKS: [Benchmark; 12] = [
+const BENCHMARKS: [Benchmark; 13] = [
     ("monte-carlo", "against a program by hand: blocks that cost the same", pairs::monte_carlo),
     ("ramp", "against a program by hand: cost grows a hundredfold along the range", pairs::ramp),
     ("words", "the example word_count against a program with rayon alone", pairs::words),
@@ -69,6 +70,7 @@ const BENCHMARKS: [Benchmark; 12] = [
     ("memory", "10^12 items", overheads::memory),
     ("idle", "what idle ranks use", many_ranks::idle),
     ("many-ranks", "a run on many more ranks than cores", many_ranks::many),
+    ("tasks", "what a task costs", tasks::tasks),
     ("journal", "the same run with a journal and without", journal::journal),
     ("forecast", "the simulator against real runs", forecast::forecast),
 ];

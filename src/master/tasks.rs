@@ -76,7 +76,7 @@ pub(crate) enum Event<P> {
         worker: usize,
         tasks: Vec<TaskId>,
     },
-    /// A worker will never answer again.
+    /// A worker will never answer again. Whoever waits for a value from there has to ask for it again.
     Lost {
         worker: usize,
         error: Error,
@@ -116,6 +116,10 @@ pub(crate) enum Action {
     Settle { task: TaskId, failed: Option<Error> },
     /// What this worker would send will never come: give back the tasks that wait for it.
     Miss { worker: usize, lost: usize },
+    /// A value that somebody has a handle on is lost.
+    Unavailable { task: TaskId, error: Error },
+    /// What is kept with the task may be dropped. Never seen outside.
+    Forget { task: TaskId },
     /// A task that nobody has a handle on, but was to run, has failed.
     Tell { task: TaskId, failure: Error },
     /// Everything has run.
@@ -190,11 +194,13 @@ enum State {
         bytes: u64,
     },
     Failed(Error),
+    /// Nobody can ask for it any more.
+    Freed,
 }
 
 impl State {
     fn is_settled(&self) -> bool {
-        matches!(self, Self::Small | Self::Large { .. } | Self::Failed(_))
+        matches!(self, Self::Small | Self::Large { .. } | Self::Failed(_) | Self::Freed)
     }
 }
 
@@ -236,9 +242,9 @@ impl<P> Tasks<P> {
         self.tasks.keys().copied()
     }
 
-    /// What is kept with all tasks that are known.
-    pub fn payloads(&self) -> impl Iterator<Item = &P> {
-        self.tasks.values().map(|task| &task.payload)
+    /// What is kept with the tasks that end with the program, whoever waits for them.
+    pub fn held_payloads(&self) -> impl Iterator<Item = &P> {
+        self.tasks.values().filter(|task| !task.order.detached).map(|task| &task.payload)
     }
 
     pub fn handle(&mut self, event: Event<P>) {
@@ -252,12 +258,7 @@ impl<P> Tasks<P> {
             Event::Submitted { task, order, payload } => self.submit(task, order, payload),
             Event::Wanted { task, taken } => self.want(task, taken),
             Event::Released { task } => self.release(task),
-            Event::Detached { task } => {
-                if let Some(entry) = self.tasks.get_mut(&task) {
-                    entry.order.detached = true;
-                }
-                self.release(task);
-            }
+            Event::Detached { task } => self.detach(task),
             Event::Cancelled { task } => self.cancel(task),
             Event::Ended { worker, task, ending } => self.end(worker, task, ending),
             Event::Returned { worker, tasks } => {
@@ -271,14 +272,19 @@ impl<P> Tasks<P> {
 
     /// The next thing to do, or nothing.
     pub fn poll_action(&mut self) -> Option<Action> {
-        if self.actions.is_empty() {
-            self.hand_out();
+        loop {
+            if self.actions.is_empty() {
+                self.hand_out();
+            }
+            if self.actions.is_empty() && self.closed && self.open == 0 && !self.finished {
+                self.finished = true;
+                return Some(Action::Finish);
+            }
+            match self.actions.pop_front() {
+                Some(Action::Forget { task }) => drop(self.tasks.remove(&task)),
+                action => return action,
+            }
         }
-        if self.actions.is_empty() && self.closed && self.open == 0 && !self.finished {
-            self.finished = true;
-            return Some(Action::Finish);
-        }
-        self.actions.pop_front()
     }
 
     fn submit(&mut self, task: TaskId, order: Order, payload: P) {
@@ -438,9 +444,10 @@ impl<P> Tasks<P> {
         let first = if let State::Large { holders, .. } = &state { holders.first().copied() } else { None };
         entry.state = state;
         self.open -= 1;
-        if entry.handle != Handle::Gone {
+        if entry.handle != Handle::Gone || entry.order.detached {
             self.actions.push_back(Action::Settle { task, failed: failed.clone() });
-        } else if let Some(failure) = failed.clone().filter(|_| entry.order.detached) {
+        }
+        if let Some(failure) = failed.clone().filter(|_| entry.handle == Handle::Gone && entry.order.detached) {
             self.actions.push_back(Action::Tell { task, failure });
         }
         if let (Handle::Wanted | Handle::Taken, Some(from)) = (entry.handle, first) {
@@ -501,23 +508,25 @@ impl<P> Tasks<P> {
         match &entry.state {
             State::Waiting | State::Held(_) => {}
             State::Placed(want) => self.placement.forget(task, &entry.order, *want),
-            State::Small | State::Large { .. } | State::Failed(_) => return,
+            State::Small | State::Large { .. } | State::Failed(_) | State::Freed => return,
         }
         self.settle(task, State::Failed(failure));
     }
 
     fn free_if_unused(&mut self, task: TaskId) {
-        let Some(entry) = self.tasks.get(&task) else { return };
+        let Some(entry) = self.tasks.get_mut(&task) else { return };
         let has_readers = !entry.readers.is_empty() && !planted(Mutant::ReadersIgnored);
-        if entry.handle != Handle::Gone || has_readers || !entry.state.is_settled() {
+        let is_free = matches!(entry.state, State::Freed);
+        if entry.handle != Handle::Gone || has_readers || !entry.state.is_settled() || is_free {
             return;
         }
-        let entry = self.tasks.remove(&task).expect("it was just there");
-        if let State::Large { holders, coming, .. } = entry.state {
+        if let State::Large { holders, coming, .. } = std::mem::replace(&mut entry.state, State::Freed) {
             let all = holders.into_iter().chain(coming.into_iter().filter(|_| !planted(Mutant::CopiesKept)));
             let present = all.filter(|worker| self.present.contains(worker));
             self.actions.extend(present.map(|worker| Action::Free { worker, task }));
         }
+        // What has to be told of it comes first.
+        self.actions.push_back(Action::Forget { task });
     }
 }
 

@@ -3,6 +3,7 @@
 //! Orders and ends of tasks are notes on the desk, which the transport's thread takes all at once; what became of a task is
 //! in its slot, and whoever waits for slots looks at them each time the bell rings.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::code::Code;
 use crate::error::Error;
 use crate::master::tasks::{Order, TaskId};
+use crate::worker::caught::{Caught, catch};
 use crate::worker::kept::Kept;
 use crate::worker::runner::{Made, Trouble};
 
@@ -74,32 +76,34 @@ struct Notes {
     next: TaskId,
     /// The transport's thread sleeps.
     sleeps: bool,
+    /// Nobody takes notes any more, because of that error if there is one.
     is_over: bool,
+    why: Option<Error>,
 }
 
 impl Desk {
-    /// Puts a note down. False after the end: nobody reads it then.
-    pub fn post(&self, note: Note) -> bool {
+    /// Puts a note down. After the end nobody reads it, for the reason that is given.
+    pub fn post(&self, note: Note) -> Result<(), Option<Error>> {
         let mut notes = lock(&self.notes);
         if notes.is_over {
-            return false;
+            return Err(notes.why.clone());
         }
         notes.notes.push(note);
         self.wake(notes);
-        true
+        Ok(())
     }
 
-    /// Puts an order down, and gives the task its number. `None` after the end.
-    pub fn submit(&self, order: Order, payload: Payload) -> Option<TaskId> {
+    /// Puts an order down, and gives the task its number; nobody takes it after the end.
+    pub fn submit(&self, order: Order, payload: Payload) -> Result<TaskId, Option<Error>> {
         let mut notes = lock(&self.notes);
         if notes.is_over {
-            return None;
+            return Err(notes.why.clone());
         }
         let task = notes.next;
         notes.next += 1;
         notes.notes.push(Note::Submit { task, order, payload });
         self.wake(notes);
-        Some(task)
+        Ok(task)
     }
 
     fn wake(&self, mut notes: MutexGuard<'_, Notes>) {
@@ -125,9 +129,10 @@ impl Desk {
     }
 
     /// Nobody takes notes any more. Gives those that are left.
-    pub fn end(&self) -> Vec<Note> {
+    pub fn end(&self, why: Option<&Error>) -> Vec<Note> {
         let mut notes = lock(&self.notes);
         notes.is_over = true;
+        notes.why = notes.why.take().or_else(|| why.cloned());
         std::mem::take(&mut notes.notes)
     }
 
@@ -182,8 +187,20 @@ struct Inner {
 
 /// What is done when a task has come to its end.
 pub(crate) enum Then {
+    /// For who waits for the value: also when that is here.
     Wake(Waker),
     Call(Box<dyn FnOnce() + Send>),
+    Queue(u64, Arc<Line>),
+}
+
+/// Those of many that have come to their end, in that order.
+#[derive(Debug, Default)]
+pub(crate) struct Line(Mutex<VecDeque<u64>>);
+
+impl Line {
+    pub fn first(&self) -> Option<u64> {
+        lock(&self.0).pop_front()
+    }
 }
 
 impl std::fmt::Debug for Then {
@@ -191,42 +208,48 @@ impl std::fmt::Debug for Then {
         f.write_str(match self {
             Self::Wake(_) => "Wake",
             Self::Call(_) => "Call",
+            Self::Queue(..) => "Queue",
         })
     }
 }
 
 impl Then {
-    fn happen(self) {
-        match self {
+    /// A panic in what is the user's is told, and ends nothing else.
+    pub fn happen(self) {
+        let happened = catch(|| match self {
             Self::Wake(waker) => waker.wake(),
             Self::Call(callback) => callback(),
+            Self::Queue(number, line) => lock(&line.0).push_back(number),
+        });
+        if let Err(Caught { message, location, backtrace }) = happened {
+            eprintln!(
+                "rankfold: error: what was to be done at the end of a task panicked: {message}\n  at {location}{backtrace}"
+            );
         }
     }
 }
 
 impl Slot {
-    /// The task has come to its end; a small value has come along.
-    pub fn settle(&self, outcome: Result<(), Error>, value: Option<Arc<Kept>>) {
+    /// The task has come to its end; a small value has come along. Gives what is to be done then.
+    #[must_use]
+    pub fn settle(&self, outcome: Result<(), Error>, value: Option<Arc<Kept>>) -> Vec<Then> {
         let mut inner = lock(&self.0);
         if inner.outcome.is_none() {
             inner.outcome = Some(outcome);
             inner.value = value;
         }
-        let then = std::mem::take(&mut inner.then);
-        drop(inner);
-        then.into_iter().for_each(Then::happen);
+        std::mem::take(&mut inner.then)
     }
 
-    /// The value is here, or cannot be had.
-    pub fn bring(&self, value: Result<Arc<Kept>, Error>) {
+    /// The value is here, or cannot be had. Gives what is to be done then.
+    #[must_use]
+    pub fn bring(&self, value: Result<Arc<Kept>, Error>) -> Vec<Then> {
         let mut inner = lock(&self.0);
         match value {
             Ok(value) => inner.value = Some(value),
             Err(error) => inner.outcome = Some(Err(error)),
         }
-        let then = std::mem::take(&mut inner.then);
-        drop(inner);
-        then.into_iter().for_each(Then::happen);
+        std::mem::take(&mut inner.then)
     }
 
     pub fn outcome(&self) -> Option<Result<(), Error>> {
@@ -265,12 +288,19 @@ impl Slot {
     /// Adds something to be done at the end of the task, and at once if that is past.
     pub fn then(&self, then: Then) {
         let mut inner = lock(&self.0);
-        if inner.outcome.is_some() && (inner.value.is_some() || !inner.is_wanted) {
+        let is_past = match (&inner.outcome, &then) {
+            (Some(Ok(())), Then::Wake(_)) => inner.value.is_some(),
+            (outcome, _) => outcome.is_some(),
+        };
+        if is_past {
             drop(inner);
-            then.happen();
-        } else {
-            inner.then.push(then);
+            return then.happen();
         }
+        if matches!(then, Then::Wake(_)) {
+            // Whoever polls again is the one to be woken.
+            inner.then.retain(|other| !matches!(other, Then::Wake(_)));
+        }
+        inner.then.push(then);
     }
 }
 

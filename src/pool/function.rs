@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::code::{Entry, conjure};
 use crate::error::Error;
+use crate::pool::desk::Desk;
 use crate::pool::remote::Remote;
 use crate::worker::caught::catch;
 use crate::worker::runner::{Made, Reader, Trouble};
@@ -28,10 +29,27 @@ pub trait Data: Serialize + DeserializeOwned + Send + Sync + 'static {}
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Data for T {}
 
 /// The arguments of a task as they travel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Writer {
     pub(crate) bytes: Vec<u8>,
     pub(crate) needs: Vec<u64>,
+    /// The pool that the task is for.
+    desk: Arc<Desk>,
+}
+
+impl Writer {
+    pub(crate) fn new(desk: &Arc<Desk>) -> Self {
+        Self { bytes: Vec::new(), needs: Vec::new(), desk: Arc::clone(desk) }
+    }
+
+    fn need<T>(&mut self, remote: &Remote<T>) -> Result<(), Error> {
+        if !remote.is_of(&self.desk) {
+            let problem = format!("{remote:?} is an argument in another pool than the one that it was made in");
+            return Err(Error::launch(problem, "get its value, and submit that"));
+        }
+        self.needs.push(remote.task());
+        Ok(())
+    }
 }
 
 /// An argument that goes with its task.
@@ -100,8 +118,7 @@ impl<T: Data> Argument<&T, ByRemote> for &Remote<T> {
     type Lent<'h> = &'h T;
 
     fn write(&self, writer: &mut Writer) -> Result<(), Error> {
-        writer.needs.push(self.task());
-        Ok(())
+        writer.need(self)
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Arc<T>, Trouble> {
@@ -118,8 +135,7 @@ impl<T: Data> Argument<&[T], ByContent> for &Remote<Vec<T>> {
     type Lent<'h> = &'h [T];
 
     fn write(&self, writer: &mut Writer) -> Result<(), Error> {
-        writer.needs.push(self.task());
-        Ok(())
+        writer.need(self)
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Arc<Vec<T>>, Trouble> {
@@ -136,8 +152,7 @@ impl Argument<&str, ByContent> for &Remote<String> {
     type Lent<'h> = &'h str;
 
     fn write(&self, writer: &mut Writer) -> Result<(), Error> {
-        writer.needs.push(self.task());
-        Ok(())
+        writer.need(self)
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Arc<String>, Trouble> {

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::desk::{Desk, Note, Payload, Slot};
+use super::desk::{Desk, Note, Payload, Slot, Then};
 use super::server::Server;
 use crate::error::{Error, ErrorKind};
 use crate::master::scheduler::GRACE;
@@ -29,8 +31,10 @@ pub(super) struct Host<'h> {
     /// Tasks and values on their way out, by rank.
     assigned: BTreeMap<usize, Vec<Assignment>>,
     freed: BTreeMap<usize, Vec<TaskId>>,
-    /// Those who wait for values that are on their way here.
-    brought: BTreeMap<TaskId, Arc<Slot>>,
+    /// Values that are on their way here, for somebody who waits for them.
+    brought: BTreeMap<TaskId, Bringing>,
+    /// Where the user's functions are called that are to be called when tasks end: they may take long.
+    callbacks: Option<Callbacks>,
     /// The ranks that have come.
     entered: BTreeSet<usize>,
     /// Why the pool cannot go on.
@@ -38,6 +42,17 @@ pub(super) struct Host<'h> {
     /// The ranks that have stopped since.
     stopped: BTreeSet<usize>,
     waiter: Waiter,
+}
+
+struct Bringing {
+    slot: Arc<Slot>,
+    from: usize,
+    name: Arc<str>,
+}
+
+struct Callbacks {
+    sender: Sender<Then>,
+    thread: JoinHandle<()>,
 }
 
 /// Serves the user's closure on rank 0 until everything has run. Collective: the other ranks serve meanwhile.
@@ -59,6 +74,7 @@ pub(super) fn host(rank: &mut Rank, desk: &Arc<Desk>, signature: Signature) -> R
         assigned: BTreeMap::new(),
         freed: BTreeMap::new(),
         brought: BTreeMap::new(),
+        callbacks: None,
         entered: BTreeSet::new(),
         broken: None,
         stopped: BTreeSet::new(),
@@ -171,10 +187,10 @@ impl Host<'_> {
     /// A value that was on its way here, for somebody who waits for it or for a task.
     fn on_value(&mut self, bytes: Vec<u8>) {
         let Some((value, kept)) = self.server.read(bytes) else { return };
-        if let Some(slot) = self.brought.remove(&value) {
-            let place = self.rank.place.clone();
-            let call = self.signature.name.clone();
-            slot.bring(kept.clone().map_err(|message| ErrorKind::Internal { call, place, message }.into()));
+        if let Some(Bringing { slot, from, name }) = self.brought.remove(&value) {
+            let place = &self.rank.places[from];
+            let then = slot.bring(kept.clone().map_err(|absent| absent.into_error(&name, place)));
+            self.follow(then);
             self.desk.ring();
         }
         self.server.arrived(value, &kept);
@@ -195,12 +211,24 @@ impl Host<'_> {
                 Action::Free { worker, task } => self.freed.entry(worker).or_default().push(task),
                 Action::Settle { task, failed } => {
                     settled = true;
-                    if let Some(payload) = self.tasks.payload(task) {
+                    if let Some(payload) = self.tasks.payload_mut(task) {
+                        // It will not run again.
+                        payload.arguments = Vec::new();
                         let value = payload.small.clone().map(|bytes| Arc::new(Kept::bytes(bytes, 0)));
-                        payload.slot.settle(failed.map_or(Ok(()), Err), value);
+                        let then = payload.slot.settle(failed.map_or(Ok(()), Err), value);
+                        self.follow(then);
                     }
                 }
                 Action::Miss { worker, lost } => self.command(worker, ToServer::Miss(lost))?,
+                Action::Unavailable { task, error } => {
+                    settled = true;
+                    self.brought.remove(&task);
+                    if let Some(slot) = self.tasks.payload(task).map(|payload| Arc::clone(&payload.slot)) {
+                        let then = slot.bring(Err(error));
+                        self.follow(then);
+                    }
+                }
+                Action::Forget { .. } => {}
                 Action::Tell { task, failure } => {
                     let name = self.tasks.payload(task).map_or("a task", |payload| &payload.name);
                     eprintln!("rankfold: error: {name}, which nobody waits for: {failure}");
@@ -269,14 +297,16 @@ impl Host<'_> {
     }
 
     fn bring(&mut self, task: TaskId, from: usize, taken: bool) -> Result<(), Error> {
-        let Some(payload) = self.tasks.payload(task).map(|payload| Arc::clone(&payload.slot)) else { return Ok(()) };
+        let Some(payload) = self.tasks.payload(task) else { return Ok(()) };
+        let (slot, name) = (Arc::clone(&payload.slot), Arc::clone(&payload.name));
         let here = if taken { self.server.take(task) } else { self.server.kept(task) };
         if let Some(kept) = here {
-            payload.bring(Ok(kept));
+            let then = slot.bring(Ok(kept));
+            self.follow(then);
             self.desk.ring();
             return Ok(());
         }
-        self.brought.insert(task, payload);
+        self.brought.insert(task, Bringing { slot, from, name });
         self.flush(from)?;
         self.rank.send(from, Message::ToServer(ToServer::Fetch(task)))
     }
@@ -299,6 +329,13 @@ impl Host<'_> {
             );
             let error = ErrorKind::Silent { place, seconds, waiting }.into();
             self.tasks.handle(Event::Lost { worker, error });
+            // Another rank may have a copy of what it was to send.
+            let again: Vec<TaskId> =
+                self.brought.iter().filter(|(_, bringing)| bringing.from == worker).map(|(task, _)| *task).collect();
+            for task in again {
+                self.brought.remove(&task);
+                self.tasks.handle(Event::Wanted { task, taken: false });
+            }
         }
         Ok(())
     }
@@ -327,7 +364,7 @@ impl Host<'_> {
             if (1..self.rank.size()).all(|other| gone(&other)) {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
         self.command_all(|lost| Message::ToWorker(ToWorker::Release { lost }))?;
         Err(error)
@@ -340,7 +377,7 @@ impl Host<'_> {
 
     /// Nobody waits for a value that will not come.
     fn let_everybody_go(&mut self, error: Option<&Error>) {
-        for note in self.desk.end() {
+        for note in self.desk.end(error) {
             if let Note::Submit { task, order, payload } = note {
                 self.tasks.handle(Event::Submitted { task, order, payload });
             }
@@ -351,17 +388,52 @@ impl Host<'_> {
     fn tell_that_it_is_over(&mut self, error: Option<&Error>) {
         let over =
             |name: &str| error.cloned().unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_owned() }.into());
-        for payload in self.tasks.payloads().filter(|payload| payload.slot.value().is_none()) {
-            payload.slot.bring(Err(over(&payload.name)));
+        let mut all = Vec::new();
+        for payload in self.tasks.held_payloads().filter(|payload| payload.slot.value().is_none()) {
+            all.extend(payload.slot.bring(Err(over(&payload.name))));
         }
-        for slot in std::mem::take(&mut self.brought).into_values() {
-            slot.bring(Err(over("a task")));
+        for Bringing { slot, name, .. } in std::mem::take(&mut self.brought).into_values() {
+            all.extend(slot.bring(Err(over(&name))));
         }
+        self.follow(all);
         self.desk.ring();
+    }
+
+    /// Does what is to be done when tasks have come to their end.
+    fn follow(&mut self, then: Vec<Then>) {
+        for then in then {
+            if !matches!(then, Then::Call(_)) {
+                then.happen();
+                continue;
+            }
+            if self.callbacks.is_none() {
+                let (sender, receiver) = channel::<Then>();
+                let thread = thread::Builder::new().name("rankfold-callbacks".into());
+                let thread = thread.spawn(move || receiver.into_iter().for_each(Then::happen));
+                self.callbacks = thread.ok().map(|thread| Callbacks { sender, thread });
+            }
+            match &self.callbacks {
+                Some(callbacks) => drop(callbacks.sender.send(then)),
+                // Without a thread it happens here, if it may.
+                None => then.happen(),
+            }
+        }
     }
 
     fn wait(&mut self) {
         let mood = if self.server.is_busy() { Mood::Serving } else { Mood::without_work(&self.rank.transport) };
         self.waiter.wait(mood, |sleep| self.desk.sleep(sleep));
+    }
+}
+
+impl Drop for Host<'_> {
+    /// Also when it unwinds, nobody waits for a value that will not come; and what is to be done at the end of tasks is.
+    fn drop(&mut self) {
+        self.let_everybody_go(None);
+        if let Some(Callbacks { sender, thread }) = self.callbacks.take() {
+            drop(sender);
+            // Its panics are caught and told.
+            let _ = thread.join();
+        }
     }
 }

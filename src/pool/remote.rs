@@ -100,15 +100,16 @@ impl<T: Data> Remote<T> {
 
     /// Asks for the value, once.
     fn ask(&self, taken: bool) {
-        if self.slot.wants() && !self.desk.post(Note::Want { task: self.task, taken }) {
-            self.slot.bring(Err(ErrorKind::PoolIsOver { task: self.name.to_string() }.into()));
+        if self.slot.wants()
+            && let Err(why) = self.desk.post(Note::Want { task: self.task, taken })
+        {
+            let error = why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: self.name.to_string() }.into());
+            self.slot.bring(Err(error)).into_iter().for_each(Then::happen);
         }
     }
 
     fn unfit(&self, unfit: Unfit) -> Error {
-        let Unfit { type_name, doing, message } = unfit;
-        let (call, place) = (self.name.to_string(), self.place.clone());
-        ErrorKind::Encoding { call, place, type_name: type_name.into(), doing: doing.into(), message }.into()
+        unfit.into_error(&self.name, &self.place)
     }
 }
 
@@ -153,7 +154,8 @@ impl<T> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn wait_for(&self, most: Duration) -> Result<bool> {
-        match self.desk.wait(Some(Instant::now() + most), || self.slot.outcome()) {
+        // A time without end is none.
+        match self.desk.wait(Instant::now().checked_add(most), || self.slot.outcome()) {
             Some(outcome) => outcome.map(|()| true),
             None => Ok(false),
         }
@@ -193,7 +195,8 @@ impl<T> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn cancel(&self) {
-        self.desk.post(Note::Cancel(self.task));
+        // Where the pool is over, so is the task.
+        let _ = self.desk.post(Note::Cancel(self.task));
     }
 
     /// Lets the task run for its effect: nobody wants its value, and an error in it is told on standard error. The pool
@@ -207,12 +210,13 @@ impl<T> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn detach(self) {
-        self.desk.post(Note::Detach(self.task));
+        let _ = self.desk.post(Note::Detach(self.task));
         // What else dropping does comes after that, and changes nothing.
     }
 
-    /// Calls a function when the task has come to its end: at once if it has, else on a thread of the pool's, which it
-    /// should not keep for long.
+    /// Calls a function when the task has come to its end: at once if it has, else on a thread that calls one after the
+    /// other. If the remote is dropped before, nobody is interested any more, and it is not called; it is if the task is
+    /// [detached](Self::detach).
     ///
     /// # Examples
     ///
@@ -236,6 +240,10 @@ impl<T> Remote<T> {
         self.task
     }
 
+    pub(crate) fn is_of(&self, desk: &Arc<Desk>) -> bool {
+        Arc::ptr_eq(&self.desk, desk)
+    }
+
     pub(crate) fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
@@ -243,7 +251,7 @@ impl<T> Remote<T> {
 
 impl<T> Drop for Remote<T> {
     fn drop(&mut self) {
-        self.desk.post(Note::Release(self.task));
+        let _ = self.desk.post(Note::Release(self.task));
     }
 }
 

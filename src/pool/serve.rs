@@ -25,7 +25,7 @@ pub(super) fn serve(rank: &mut Rank, signature: Signature) -> Result<(), Error> 
     let desk = Arc::new(Desk::default());
     let mut serving = Serving { server: Server::new(rank, &desk), rank, desk, has_heard: false, failed: None };
     let result = serving.run();
-    serving.desk.end();
+    serving.desk.end(result.as_ref().err());
     result
 }
 

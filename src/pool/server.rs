@@ -2,20 +2,24 @@
 //!
 //! Every rank has one, rank 0 as well. It never waits: what its threads are through with is on the desk.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rayon::ThreadPool;
+use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, Note};
 use crate::code::Entry;
-use crate::error::Place;
+use crate::error::{Error, ErrorKind, Place};
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
 use crate::wire::{self, Assignment, EndedTask, Input, InputFrom, TaskResult};
 use crate::worker::backlog::Backlog;
-use crate::worker::kept::Kept;
+use crate::worker::caught::catch;
+use crate::worker::kept::{Kept, Unfit, discard};
 use crate::worker::runner::{self, Made, Trouble};
 
 pub(super) struct Server {
@@ -26,6 +30,31 @@ pub(super) struct Server {
     desk: Arc<Desk>,
     runs: Arc<Mutex<Runs>>,
     store: BTreeMap<TaskId, Arc<Kept>>,
+    /// Where values go that are wanted elsewhere: threads of the pool may be busy for long.
+    writer: Option<Sender<Write>>,
+}
+
+/// A value, or nothing, to be written for a rank.
+struct Write {
+    value: TaskId,
+    to: usize,
+    kept: Option<Arc<Kept>>,
+}
+
+/// Why a rank cannot have a value.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Absent {
+    Unfit(Unfit),
+    Gone(String),
+}
+
+impl Absent {
+    pub fn into_error(self, call: &str, place: &Place) -> Error {
+        match self {
+            Self::Unfit(unfit) => unfit.into_error(call, place),
+            Self::Gone(message) => ErrorKind::Internal { call: call.into(), place: place.clone(), message }.into(),
+        }
+    }
 }
 
 /// What the threads take tasks from.
@@ -38,7 +67,7 @@ struct Runs {
 
 /// A task that was not begun.
 struct Work {
-    entry: Result<Entry, String>,
+    entry: Result<Entry, Absent>,
     arguments: Vec<u8>,
     values: Vec<TaskId>,
     inputs: Vec<Option<Arc<Kept>>>,
@@ -53,6 +82,7 @@ impl Server {
             desk: Arc::clone(desk),
             runs: Arc::default(),
             store: BTreeMap::new(),
+            writer: None,
         }
     }
 
@@ -73,8 +103,7 @@ impl Server {
                     }
                 });
             }
-            let entry =
-                code.entry().ok_or_else(|| "a function was asked for that this program does not have".to_owned());
+            let entry = code.entry().ok_or_else(|| Absent::Gone("this program has no such function".into()));
             let work = Work { entry, arguments, values, inputs: found };
             fetches.extend(runs.backlog.give(task, work, &lacks));
         }
@@ -84,7 +113,7 @@ impl Server {
     }
 
     /// A value is here, or there is none.
-    pub fn arrived(&mut self, value: TaskId, kept: &Result<Arc<Kept>, String>) {
+    pub fn arrived(&mut self, value: TaskId, kept: &Result<Arc<Kept>, Absent>) {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         let is_wanted = runs.backlog.arrived(value, |work| match kept {
             Ok(kept) => {
@@ -125,7 +154,7 @@ impl Server {
 
     /// Nobody needs a value any more.
     pub fn free(&mut self, value: TaskId) {
-        self.store.remove(&value);
+        discard(self.store.remove(&value));
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).backlog.forgo(value);
     }
 
@@ -145,64 +174,102 @@ impl Server {
         tasks
     }
 
-    /// Writes a value as bytes for another rank, on a thread of the pool; they are on the desk then.
-    pub fn write(&self, value: TaskId, to: usize) {
-        let (kept, desk, head) = (self.kept(value), Arc::clone(&self.desk), (self.call, value));
-        let place = self.place.clone();
-        self.pool.spawn(move || {
-            let written = kept.ok_or_else(|| format!("{place} does not have it any more"));
-            let bytes = written.and_then(|kept| {
-                let mut bytes = wire::encode(&(head.0, head.1, Ok::<(), String>(()))).expect("numbers can be encoded");
-                kept.write(&mut bytes).map(|()| bytes).map_err(|unfit| {
-                    format!("a value of type {} cannot be {}: {}", unfit.type_name, unfit.doing, unfit.message)
-                })
-            });
-            let bytes = bytes.unwrap_or_else(|problem| {
-                wire::encode(&(head.0, head.1, Err::<(), String>(problem))).expect("a text can be encoded")
-            });
-            desk.post(Note::Written { to, bytes });
+    /// Has a value written as bytes for another rank; they are on the desk then.
+    pub fn write(&mut self, value: TaskId, to: usize) {
+        let write = Write { value, to, kept: self.kept(value) };
+        let writer = self.writer.get_or_insert_with(|| {
+            let (sender, writes) = channel();
+            let (desk, call, place) = (Arc::clone(&self.desk), self.call, self.place.clone());
+            let thread = std::thread::Builder::new().name("rankfold-writer".into());
+            // Without one, whoever asks is not answered, which ends like a rank that is lost.
+            if let Err(error) = thread.spawn(move || write_all(&writes, call, &place, &desk)) {
+                eprintln!("rankfold: error: {place_} cannot start a thread: {error}", place_ = self.place);
+            }
+            sender
         });
+        let _ = writer.send(write);
     }
 
     /// Takes apart what another rank has written: `None` if it is of another call.
-    pub fn read(&self, bytes: Vec<u8>) -> Option<(TaskId, Result<Arc<Kept>, String>)> {
-        let (head, rest) = wire::decode_first::<(u64, TaskId, Result<(), String>)>(&bytes).ok()?;
+    pub fn read(&self, bytes: Vec<u8>) -> Option<(TaskId, Result<Arc<Kept>, Absent>)> {
+        let (head, rest) = wire::decode_first::<(u64, TaskId, Result<(), Absent>)>(&bytes).ok()?;
         let (call, value, found) = head;
         let front = bytes.len() - rest.len();
         let kept = found.map(|()| Arc::new(Kept::bytes(bytes, front)));
         (call == self.call).then_some((value, kept))
     }
 
-    /// Lets as many threads look for tasks as there are tasks for.
     fn start_threads(&self) {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = self.pool.current_num_threads().min(runs.active + runs.backlog.runnable());
-        while runs.active < most {
-            runs.active += 1;
-            let (runs, desk) = (Arc::clone(&self.runs), Arc::clone(&self.desk));
-            self.pool.spawn(move || run_all(&runs, &desk));
+        start_threads(&self.pool, &self.runs, &self.desk);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.store).into_values().for_each(discard);
+    }
+}
+
+/// Writes one value after the other, until nobody can ask for any more.
+fn write_all(writes: &Receiver<Write>, call: u64, place: &Place, desk: &Desk) {
+    for Write { value, to, kept } in writes {
+        let head = |found: Result<(), Absent>| wire::encode(&(call, value, found)).expect("a head can be encoded");
+        let written = catch(|| {
+            let kept = kept.ok_or_else(|| Absent::Gone(format!("{place} does not have it any more")))?;
+            let mut bytes = head(Ok(()));
+            kept.write(&mut bytes).map(|()| bytes).map_err(Absent::Unfit)
+        });
+        let written = written.unwrap_or_else(|caught| {
+            let message = format!("it panicked: {} at {}", caught.message, caught.location);
+            Err(Absent::Unfit(Unfit { type_name: "this task".into(), doing: "encoded".into(), message }))
+        });
+        let bytes = written.unwrap_or_else(|absent| head(Err(absent)));
+        if desk.post(Note::Written { to, bytes }).is_err() {
+            return;
         }
     }
 }
 
+thread_local! {
+    /// Whether this thread is in a task, which may wait for others of rayon's and do something else meanwhile.
+    static IN_A_TASK: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Runs tasks until there are none.
-fn run_all(runs: &Mutex<Runs>, desk: &Desk) {
+fn run_all(pool: &Arc<ThreadPool>, runs: &Arc<Mutex<Runs>>, desk: &Arc<Desk>) {
     loop {
         let mut locked = runs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((task, work)) = locked.backlog.next() else {
+        // A task that waits for a part of its own must not be kept waiting by another task.
+        let next = if IN_A_TASK.get() { None } else { locked.backlog.next() };
+        let Some((task, work)) = next else {
             locked.active -= 1;
             return;
         };
         drop(locked);
         let begun = Instant::now();
         let inputs: Vec<Arc<Kept>> = work.inputs.into_iter().flatten().collect();
+        IN_A_TASK.set(true);
         let result = match work.entry {
-            Ok(entry) => runner::run(entry, &work.arguments, &inputs),
-            Err(problem) => Err(Trouble::Internal(problem)),
+            Ok(entry) => runner::run(entry, &work.arguments, inputs),
+            Err(Absent::Unfit(unfit)) => Err(Trouble::Unfit(unfit)),
+            Err(Absent::Gone(problem)) => Err(Trouble::Internal(problem)),
         };
+        IN_A_TASK.set(false);
         let seconds = begun.elapsed().as_secs_f64();
-        // Let go of before the end is told, so that who takes a value has it alone.
-        drop(inputs);
-        desk.post(Note::Ended { task, result, seconds });
+        // After the end nobody wants it.
+        let _ = desk.post(Note::Ended { task, result, seconds });
+        // One may have given up its place inside of this task.
+        start_threads(pool, runs, desk);
+    }
+}
+
+/// Lets as many threads look for tasks as there are tasks for.
+fn start_threads(pool: &Arc<ThreadPool>, runs: &Arc<Mutex<Runs>>, desk: &Arc<Desk>) {
+    let mut locked = runs.lock().unwrap_or_else(PoisonError::into_inner);
+    let most = pool.current_num_threads().min(locked.active + locked.backlog.runnable());
+    while locked.active < most {
+        locked.active += 1;
+        let (again, runs, desk) = (Arc::clone(pool), Arc::clone(runs), Arc::clone(desk));
+        pool.spawn(move || run_all(&again, &runs, &desk));
     }
 }

@@ -130,7 +130,8 @@ impl<'p> Task<'p> {
             );
         };
         let name = self.name.clone().unwrap_or_else(|| Arc::from(type_name::<F>()));
-        let mut writer = Writer::default();
+        let Pool { desk, places, .. } = self.pool;
+        let mut writer = Writer::new(desk);
         F::write(&arguments, &mut writer)?;
         let code = Code::of(F::entry()).ok_or_else(|| {
             let problem = format!("{name} is part of a shared library, which other ranks may have elsewhere");
@@ -147,10 +148,9 @@ impl<'p> Task<'p> {
         let slot = Arc::new(Slot::default());
         let payload =
             Payload { name: Arc::clone(&name), code, arguments: writer.bytes, slot: Arc::clone(&slot), small: None };
-        let Pool { desk, places, .. } = self.pool;
         match desk.submit(order, payload) {
-            Some(task) => Ok(Remote::new(task, slot, Arc::clone(desk), name, places[0].clone())),
-            None => Err(ErrorKind::PoolIsOver { task: name.to_string() }.into()),
+            Ok(task) => Ok(Remote::new(task, slot, Arc::clone(desk), name, places[0].clone())),
+            Err(why) => Err(why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_string() }.into())),
         }
     }
 }

@@ -59,6 +59,8 @@ pub(crate) enum Mutant {
     DetachedDropped,
     /// An end is told again when it comes again.
     SettledTwice,
+    /// Who waits for a value is not told that it is lost.
+    LossUntold,
 }
 
 #[cfg(test)]
@@ -108,7 +110,7 @@ pub(crate) const IN_CALLS: [Mutant; 17] = [
 ];
 
 #[cfg(test)]
-pub(crate) const IN_POOLS: [Mutant; 11] = [
+pub(crate) const IN_POOLS: [Mutant; 12] = [
     Mutant::TaskReturnForgotten,
     Mutant::TaskRetriesWithoutEnd,
     Mutant::ReadersIgnored,
@@ -120,4 +122,5 @@ pub(crate) const IN_POOLS: [Mutant; 11] = [
     Mutant::CopiesKept,
     Mutant::DetachedDropped,
     Mutant::SettledTwice,
+    Mutant::LossUntold,
 ];

@@ -73,9 +73,11 @@ struct Trial {
     workers: Vec<Worker>,
     /// Tasks that the program has handles on.
     handles: BTreeSet<TaskId>,
-    /// Those of which it waits for the value.
+    /// Those of which it waits for the value, and where values come from.
     wanted: BTreeSet<TaskId>,
+    bringing: BTreeMap<TaskId, usize>,
     settled: BTreeSet<TaskId>,
+    failed: BTreeSet<TaskId>,
     to_do: u64,
     /// Messages take less than this.
     latency: u64,
@@ -210,7 +212,9 @@ impl Trial {
             workers: threads.iter().map(worker).collect(),
             handles: BTreeSet::new(),
             wanted: BTreeSet::new(),
+            bringing: BTreeMap::new(),
             settled: BTreeSet::new(),
+            failed: BTreeSet::new(),
             to_do: dice.random_range(1..120),
             latency: [20, 100, 1500][dice.random_range(0..3)],
             is_patient: dice.random_bool(0.5),
@@ -312,6 +316,12 @@ impl Trial {
             Happening::Missed(worker) => {
                 let error = ErrorKind::Silent { place: place(worker), seconds: 30, waiting: place(0) }.into();
                 self.tasks.handle(Event::Lost { worker, error });
+                // What was on its way from there has to be asked for again.
+                let lost = |(task, from): (&TaskId, &usize)| (*from == worker).then_some(*task);
+                for task in self.bringing.iter().filter_map(lost).collect::<Vec<_>>() {
+                    self.bringing.remove(&task);
+                    self.tasks.handle(Event::Wanted { task, taken: false });
+                }
                 self.in_doubt -= 1;
             }
         }
@@ -400,7 +410,6 @@ impl Trial {
                 if is_lost(worker) => {}
             Action::Miss { worker, .. } if is_lost(worker) => {}
             Action::Miss { worker, lost } => self.send(0, worker, Happening::Miss { worker, lost }),
-            Action::Bring { from, .. } if is_lost(from) => {}
             Action::Assign { worker, task, inputs } => {
                 let came = |need: &TaskId| self.truth[need].has_come && !self.truth[need].is_large;
                 if let Some((need, _)) = inputs.iter().find(|(need, at)| *at == Source::Small && !came(need)) {
@@ -412,8 +421,22 @@ impl Trial {
             }
             Action::Recall { worker, tasks } => self.send(0, worker, Happening::Recall { worker, tasks }),
             Action::Free { worker, task } => self.send(0, worker, Happening::Free { worker, task }),
-            Action::Bring { task, from, .. } => self.send(0, from, Happening::Fetch { at: from, task, to: None }),
+            Action::Bring { task, from, .. } => {
+                self.bringing.insert(task, from);
+                self.send(0, from, Happening::Fetch { at: from, task, to: None });
+            }
             Action::Settle { task, failed } => self.settled(task, failed)?,
+            Action::Unavailable { task, .. } => {
+                if !self.truth[&task].struck && self.settled.contains(&task) && !self.is_doomed(task) {
+                    return Err(format!("the value of task {task} is said to be lost"));
+                }
+                if self.wanted.remove(&task) {
+                    self.verdict.errors += 1;
+                    self.handles.remove(&task);
+                    self.tasks.handle(Event::Released { task });
+                }
+            }
+            Action::Forget { .. } => return Err("forgetting is nobody else's business".into()),
             Action::Tell { task, .. } => {
                 let truth = &self.truth[&task];
                 if !truth.order.detached {

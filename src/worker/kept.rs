@@ -4,6 +4,10 @@ use std::any::{Any, type_name};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
+use super::caught::catch;
+use crate::error::{Error, ErrorKind, Place};
 use crate::pool::function::Data;
 use crate::wire;
 
@@ -23,10 +27,10 @@ enum Content {
 type Encode = fn(&(dyn Any + Send + Sync), &mut Vec<u8>) -> Result<(), Unfit>;
 
 /// A value of this type cannot be written as bytes, or read from them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Unfit {
-    pub type_name: &'static str,
-    pub doing: &'static str,
+    pub type_name: String,
+    pub doing: String,
     pub message: String,
 }
 
@@ -87,12 +91,29 @@ impl Kept {
     }
 }
 
-fn unfit<T>(doing: &'static str, message: String) -> Unfit {
-    Unfit { type_name: type_name::<T>(), doing, message }
+fn unfit<T>(doing: &str, message: String) -> Unfit {
+    Unfit { type_name: type_name::<T>().into(), doing: doing.into(), message }
 }
 
 fn another<T>() -> Unfit {
     unfit::<T>("used", "the value that is kept here is of another type".into())
+}
+
+impl Unfit {
+    pub fn into_error(self, call: &str, place: &Place) -> Error {
+        let Self { type_name, doing, message } = self;
+        ErrorKind::Encoding { call: call.to_owned(), place: place.clone(), type_name, doing, message }.into()
+    }
+}
+
+/// Drops what may be the user's, whose `Drop` may panic.
+pub(crate) fn discard<T>(value: T) {
+    if let Err(caught) = catch(|| drop(value)) {
+        eprintln!(
+            "rankfold: error: dropping a value panicked: {} at {}{}",
+            caught.message, caught.location, caught.backtrace
+        );
+    }
 }
 
 impl fmt::Debug for Kept {

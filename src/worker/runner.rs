@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::caught::Caught;
+use super::caught::{Caught, catch};
 use super::kept::{Kept, Unfit};
 use crate::code::Entry;
 use crate::error::{Error, ErrorKind, Place, Role};
@@ -53,7 +53,7 @@ impl<'t> Reader<'t> {
     /// The next argument that went with the task.
     pub(crate) fn value<V: DeserializeOwned>(&mut self) -> Result<V, Trouble> {
         let (value, rest) = wire::decode_first(self.bytes).map_err(|message| {
-            Trouble::Unfit(Unfit { type_name: std::any::type_name::<V>(), doing: "decoded", message })
+            Trouble::Unfit(Unfit { type_name: std::any::type_name::<V>().into(), doing: "decoded".into(), message })
         })?;
         self.bytes = rest;
         Ok(value)
@@ -74,9 +74,11 @@ impl Made {
                 let bytes = wire::length_up_to(&value, MEASURED);
                 Ok(Self::Large(Kept::value(value), bytes))
             }
-            Err(message) => {
-                Err(Trouble::Unfit(Unfit { type_name: std::any::type_name::<T>(), doing: "encoded", message }))
-            }
+            Err(message) => Err(Trouble::Unfit(Unfit {
+                type_name: std::any::type_name::<T>().into(),
+                doing: "encoded".into(),
+                message,
+            })),
         }
     }
 }
@@ -97,15 +99,18 @@ impl Trouble {
                 attempts: 1,
             }
             .into(),
-            Self::Unfit(Unfit { type_name, doing, message }) => {
-                ErrorKind::Encoding { call, place, type_name: type_name.into(), doing: doing.into(), message }.into()
-            }
+            Self::Unfit(unfit) => unfit.into_error(&call, &place),
             Self::Internal(message) => ErrorKind::Internal { call, place, message }.into(),
         }
     }
 }
 
-/// Runs a task.
-pub(crate) fn run(entry: Entry, arguments: &[u8], inputs: &[Arc<Kept>]) -> Result<Made, Trouble> {
-    entry(&mut Reader::new(arguments, inputs))
+/// Runs a task, and lets go of what it was given. Whatever panics, of the user's, is a trouble of this task.
+pub(crate) fn run(entry: Entry, arguments: &[u8], inputs: Vec<Arc<Kept>>) -> Result<Made, Trouble> {
+    let all = || {
+        let made = entry(&mut Reader::new(arguments, &inputs));
+        drop(inputs);
+        made
+    };
+    catch(all).unwrap_or_else(|caught| Err(Trouble::Panicked(caught)))
 }

@@ -12,7 +12,7 @@ impl<P> Tasks<P> {
                 entry.cancelled = true;
                 self.actions.push_back(Action::Recall { worker, tasks: vec![task] });
             }
-            State::Small | State::Large { .. } | State::Failed(_) => {}
+            State::Small | State::Large { .. } | State::Failed(_) | State::Freed => {}
         }
     }
 
@@ -22,10 +22,27 @@ impl<P> Tasks<P> {
             entry.handle = if taken { Handle::Taken } else { Handle::Wanted };
             return;
         }
-        if let State::Large { holders, .. } = &entry.state {
+        if let State::Failed(error) = &entry.state {
+            // It had a value once, if whoever asks does not know.
+            let error = error.clone();
+            if !planted(Mutant::LossUntold) {
+                self.actions.push_back(Action::Unavailable { task, error });
+            }
+        } else if let State::Large { holders, .. } = &entry.state {
             let (from, taken) = (holders[0], taken && entry.readers.is_empty());
             self.actions.push_back(Action::Bring { task, from, taken });
         }
+    }
+
+    /// It is to run, whoever has a handle on it.
+    pub(super) fn detach(&mut self, task: TaskId) {
+        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        entry.order.detached = true;
+        if let State::Failed(failure) = &entry.state {
+            let failure = failure.clone();
+            self.actions.push_back(Action::Tell { task, failure });
+        }
+        self.release(task);
     }
 
     pub(super) fn release(&mut self, task: TaskId) {

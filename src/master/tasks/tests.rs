@@ -50,6 +50,7 @@ fn a_chain_on_a_large_value_stays_where_the_value_is() {
         assert!(done.contains(&format!("{task} on {worker} with [({}, At({worker}))]", task - 1)), "{done:?}");
         end_large(&mut tasks, worker, task, 100 << 20);
     }
+    actions(&mut tasks);
     assert_eq!(tasks.known().count(), 1);
 }
 
@@ -105,4 +106,40 @@ fn short_tasks_travel_many_at_a_time_and_long_ones_two() {
         tasks.handle(Event::Ended { worker: 0, task, ending: Ending::Small { seconds: 1e-6 } });
     }
     assert!(actions(&mut tasks).len() > 1000);
+}
+
+fn lose(tasks: &mut Tasks<&'static str>, worker: usize) {
+    let place = Place { rank: worker, host: "h".into() };
+    let error = ErrorKind::Silent { place: place.clone(), seconds: 30, waiting: place }.into();
+    tasks.handle(Event::Lost { worker, error });
+}
+
+#[test]
+fn who_waits_for_a_value_that_is_lost_is_told_whether_he_asked_before_or_after() {
+    for asks_before in [true, false] {
+        let mut tasks = tasks(&[1, 1]);
+        let order = Order { on: Some(1), ..Order::default() };
+        tasks.handle(Event::Submitted { task: 0, order, payload: "" });
+        actions(&mut tasks);
+        end_large(&mut tasks, 1, 0, 10_000);
+        if asks_before {
+            tasks.handle(Event::Wanted { task: 0, taken: true });
+            assert_eq!(actions(&mut tasks), ["0 settled", "bring 0 from 1"]);
+        }
+        lose(&mut tasks, 1);
+        // Whoever waits asks again when a rank is lost, since another may have a copy.
+        tasks.handle(Event::Wanted { task: 0, taken: true });
+        assert!(actions(&mut tasks).iter().any(|action| action.starts_with("Unavailable")));
+    }
+}
+
+#[test]
+fn a_detached_task_that_has_failed_already_is_told_of() {
+    let mut tasks = tasks(&[1]);
+    let order = Order { on: Some(7), ..Order::default() };
+    tasks.handle(Event::Submitted { task: 0, order, payload: "" });
+    tasks.handle(Event::Detached { task: 0 });
+    let all = actions(&mut tasks);
+    assert!(all.iter().any(|action| action.starts_with("Tell")), "{all:?}");
+    assert_eq!(tasks.known().count(), 0);
 }

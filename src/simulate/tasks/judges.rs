@@ -18,6 +18,7 @@ impl Trial {
             return Ok(());
         };
         self.verdict.errors += 1;
+        self.failed.insert(task);
         let truth = &self.truth[&task];
         let has_reason = match error.kind() {
             ErrorKind::Panicked { attempts, .. } => {
@@ -34,7 +35,7 @@ impl Trial {
     }
 
     /// Whether the task, or one that it depends on, may have failed.
-    fn is_doomed(&self, task: TaskId) -> bool {
+    pub(super) fn is_doomed(&self, task: TaskId) -> bool {
         let (mut seen, mut to_see) = (BTreeSet::from([task]), vec![task]);
         while let Some(task) = to_see.pop() {
             let truth = &self.truth[&task];
@@ -53,6 +54,12 @@ impl Trial {
         }
         if self.waits == WAITS_MOST {
             return Err("the program waits for tasks that nobody tells it about".into());
+        }
+        if self.is_patient
+            && let Some(task) =
+                self.wanted.iter().find(|task| self.settled.contains(*task) && !self.failed.contains(*task))
+        {
+            return Err(format!("the program waits for the value of task {task}, and nobody tells it anything"));
         }
         if let Some(task) = self.tasks.known().next() {
             return Err(format!("task {task} is remembered when everything is over"));

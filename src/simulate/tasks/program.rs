@@ -12,7 +12,8 @@ impl Trial {
             // Some programs wait for everything before they end.
             self.waits += 1;
             let waits = self.is_patient && self.waits < WAITS_MOST;
-            if waits && self.handles.iter().any(|task| !self.settled.contains(task)) {
+            let waits_for = |task: &TaskId| !self.settled.contains(task) || self.is_owed(*task);
+            if waits && self.handles.iter().any(waits_for) {
                 return self.later(100, Happening::Program);
             }
             self.closed = true;
@@ -34,11 +35,20 @@ impl Trial {
             (2 | 3, Some(task)) if self.wanted.insert(task) => {
                 let taken = self.dice.random_bool(0.5);
                 self.tasks.handle(Event::Wanted { task, taken });
+                if self.settled.contains(&task) && !self.failed.contains(&task) && !self.truth[&task].is_large {
+                    // It came with the word.
+                    let _ = self.got(task, Some(self.truth[&task].value));
+                }
             }
             _ => self.submit(),
         }
         let pause = if self.dice.random_bool(0.2) { 500 } else { 5 };
         self.later(pause, Happening::Program);
+    }
+
+    /// It waits for a value that there is.
+    fn is_owed(&self, task: TaskId) -> bool {
+        self.wanted.contains(&task) && !self.failed.contains(&task)
     }
 
     fn some_handle(&mut self) -> Option<TaskId> {
@@ -81,6 +91,7 @@ impl Trial {
 
     /// The program gets a value that it has waited for.
     pub(super) fn got(&mut self, task: TaskId, value: Option<u64>) -> Result<(), String> {
+        self.bringing.remove(&task);
         if !self.wanted.remove(&task) {
             return Ok(());
         }

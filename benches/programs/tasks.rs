@@ -1,0 +1,76 @@
+//! What a task costs: how many empty ones a second, the round trip of one beside that of a bare message, and how long a
+//! task has to be to be worth it. Prints `name=value` pairs.
+
+use std::hint::{black_box, spin_loop};
+use std::time::Instant;
+
+use mpi::traits::*;
+use rankfold::{Pool, Remote, Result, World};
+
+/// Tasks of so many microseconds are measured.
+const LENGTHS: [u64; 4] = [5, 10, 100, 1000];
+
+fn main() -> Result<()> {
+    let count = std::env::args().nth(1).map_or(300_000, |count| count.parse().expect("a whole number of tasks"));
+    let world = rankfold::init()?;
+    let ping = ping(&world);
+    world.pool(|pool| measure(pool, count, ping))?.unwrap_or(Ok(()))
+}
+
+/// The round trip of eight bytes between ranks 0 and 1, in seconds, with nothing but MPI.
+fn ping(world: &World) -> f64 {
+    let Some(communicator) = world.communicator().filter(|communicator| communicator.size() > 1) else { return 0.0 };
+    let (count, start) = (20_000u64, Instant::now());
+    for number in 0..count {
+        if communicator.rank() == 0 {
+            communicator.process_at_rank(1).send(&number);
+            black_box(communicator.process_at_rank(1).receive::<u64>());
+        } else if communicator.rank() == 1 {
+            let (number, _) = communicator.process_at_rank(0).receive::<u64>();
+            communicator.process_at_rank(0).send(&number);
+        }
+    }
+    start.elapsed().as_secs_f64() / count as f64
+}
+
+fn measure(pool: &Pool, count: u64, ping: f64) -> Result<()> {
+    run_all(pool.map(nothing, 0..count / 10)?)?;
+    let start = Instant::now();
+    run_all(pool.map(nothing, 0..count)?)?;
+    print!("rate={} ", count as f64 / start.elapsed().as_secs_f64());
+    let mut trips = Vec::new();
+    for number in 0..2000 {
+        let start = Instant::now();
+        black_box(pool.submit(nothing, (number,))?.get()?);
+        trips.push(start.elapsed().as_secs_f64());
+    }
+    trips.sort_by(f64::total_cmp);
+    print!("trip={} ping={ping} ", trips[trips.len() / 2]);
+    for length in LENGTHS {
+        // Two seconds of work on one core; the first tasks tell how long they are.
+        let count = 2_000_000 / length;
+        run_all(pool.map(busy, (0..count / 20).map(|_| length))?)?;
+        let start = Instant::now();
+        run_all(pool.map(busy, (0..count).map(|_| length))?)?;
+        let wall = start.elapsed().as_secs_f64() * pool.total_threads() as f64;
+        print!("efficiency_{length}us={} ", (count * length) as f64 * 1e-6 / wall);
+    }
+    println!();
+    Ok(())
+}
+
+fn run_all<T: rankfold::Data>(remotes: Vec<Remote<T>>) -> Result<()> {
+    remotes.into_iter().try_for_each(|remote| remote.get().map(|value| drop(black_box(value))))
+}
+
+fn nothing(number: u64) -> u64 {
+    number
+}
+
+/// Keeps a core busy for so many microseconds.
+fn busy(microseconds: u64) {
+    let start = Instant::now();
+    while (start.elapsed().as_nanos() as u64) < 1000 * microseconds {
+        spin_loop();
+    }
+}
