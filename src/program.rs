@@ -90,9 +90,9 @@ where
             eprintln!("error: {error}");
         }
         None => {
-            // Where every rank has the same error, rank 0's copy is enough.
+            // Where every rank has the same error, rank 0's copy is enough: it ends the others, which takes launchers a while.
             if !world.is_root() {
-                std::thread::sleep(ROOT_FIRST);
+                std::thread::sleep(4 * ROOT_FIRST);
             }
             eprintln!("error on rank {} ({}): {error}", world.rank(), world.host());
             launch::leave_word(error);
