@@ -5,11 +5,11 @@ use std::io;
 
 use super::format::{self, Decoded};
 use super::inspect::{Inspection, read};
-use super::storage::Storage;
+use super::storage::{Pen, Storage};
 
 /// Decodes one file. What is accepted lies inside of the file, in order, and is the same again once it is written anew.
 pub fn decode(bytes: &[u8]) {
-    let Ok(Decoded { owner, segments, torn }) = format::decode(bytes) else { return };
+    let Ok(Decoded { owner, segments, omits, torn }) = format::decode(bytes) else { return };
     let mut end = 0;
     for (extent, place) in &segments {
         assert!(end <= place.start && place.start <= place.end && place.end <= bytes.len(), "{place:?}");
@@ -19,13 +19,14 @@ pub fn decode(bytes: &[u8]) {
     }
     assert!(torn.is_none_or(|(found, expected)| found == bytes.len() as u64 && found < expected), "{torn:?}");
     let values: Vec<_> = segments.iter().map(|(extent, place)| (*extent, bytes[place.clone()].to_vec())).collect();
-    let again = format::encode(owner, &values);
+    let again = format::encode_with(owner, &values, omits);
     let decoded = format::decode(&again).expect("what was written just now");
     let read = decoded.segments.iter().map(|(extent, place)| (*extent, again[place.clone()].to_vec()));
-    assert!(decoded.torn.is_none() && decoded.owner == owner && read.eq(values));
+    assert!(decoded.torn.is_none() && decoded.omits == omits && decoded.owner == owner && read.eq(values));
 }
 
 /// Reads a whole journal of such files, by their names.
+#[must_use]
 pub fn inspect(files: BTreeMap<String, Vec<u8>>) -> Option<Inspection> {
     let inspection = read(&Found(files)).ok()?;
     for call in &inspection.calls {
@@ -74,5 +75,24 @@ impl Storage for Found {
 
     fn remove(&self, _: &str) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn pen(&self, _: &str) -> io::Result<Box<dyn Pen>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_nobody_has_written_are_refused_or_read() {
+        let dice = &mut crate::random::rng(1, 2);
+        for length in 0..300usize {
+            let bytes: Vec<u8> = (0..length).map(|_| rand::RngExt::random(dice)).collect();
+            decode(&bytes);
+            let _ = inspect(BTreeMap::from([("m1-r0".to_owned(), bytes)]));
+        }
     }
 }

@@ -23,7 +23,8 @@
 mod costs;
 mod crashes;
 mod format;
-#[cfg(fuzzing)]
+// Compiled with the tests as well, so that it keeps up.
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod inspect;
