@@ -200,6 +200,17 @@ pub enum ErrorKind {
         waiting: Place,
     },
 
+    /// A task cannot run as it was submitted.
+    #[error("{call}: {problem}; {remedy}")]
+    Refused {
+        /// The task, by the name given with `named`, or its function.
+        call: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+
     /// A task did not run, since one whose value it needs has failed.
     #[error("a task did not run, because what it needs has failed: {cause}")]
     Needed {
@@ -386,20 +397,14 @@ impl Error {
 
     /// The same error, of what the user calls by this name.
     pub(crate) fn in_call(mut self, name: &str) -> Self {
-        if let ErrorKind::Panicked { call, .. } | ErrorKind::Encoding { call, .. } | ErrorKind::Internal { call, .. } =
-            &mut *self.kind
+        if let ErrorKind::Panicked { call, .. }
+        | ErrorKind::Encoding { call, .. }
+        | ErrorKind::Refused { call, .. }
+        | ErrorKind::Internal { call, .. } = &mut *self.kind
         {
             name.clone_into(call);
         }
         self
-    }
-
-    /// An argument of a task cannot travel.
-    pub(crate) fn argument(type_name: &str, message: &str) -> Self {
-        Self::launch(
-            format!("an argument of type {type_name} cannot be encoded: {message}"),
-            "see what its Serialize does; a file or a lock is better opened by the task itself",
-        )
     }
 
     pub(crate) fn launch(problem: impl Into<String>, remedy: impl Into<String>) -> Self {

@@ -99,6 +99,7 @@ mod rank;
 mod wire;
 mod transport;
 mod time;
+mod lock;
 mod launch;
 mod interrupt;
 mod slurm;

@@ -33,6 +33,9 @@ use function::{Data, Function};
 use remote::Remote;
 use task::Task;
 
+/// At most so many tasks, or ends of tasks, go in one message, so that the first arrives while others are on their way.
+const TOGETHER: usize = 256;
+
 /// The ranks, for whoever gives out tasks: what [`run`](crate::run) and [`World::pool`](crate::World::pool) give to the
 /// closure that they run on rank 0. It may be shared with other threads.
 ///

@@ -118,8 +118,6 @@ pub(crate) enum Action {
     Miss { worker: usize, lost: usize },
     /// A value that somebody has a handle on is lost.
     Unavailable { task: TaskId, error: Error },
-    /// What is kept with the task may be dropped. Never seen outside.
-    Forget { task: TaskId },
     /// A task that nobody has a handle on, but was to run, has failed.
     Tell { task: TaskId, failure: Error },
     /// Everything has run.
@@ -150,6 +148,8 @@ pub(crate) struct Tasks<P> {
     /// Tasks that will fail, and such that nobody may need any more: one leads to the next, in graphs of any depth.
     failing: VecDeque<(TaskId, Error)>,
     unneeded: Vec<TaskId>,
+    /// Tasks that are forgotten once everything about them is told.
+    freed: Vec<TaskId>,
     actions: VecDeque<Action>,
 }
 
@@ -224,6 +224,7 @@ impl<P> Tasks<P> {
             finished: false,
             failing: VecDeque::new(),
             unneeded: Vec::new(),
+            freed: Vec::new(),
             actions: VecDeque::new(),
         }
     }
@@ -272,19 +273,15 @@ impl<P> Tasks<P> {
 
     /// The next thing to do, or nothing.
     pub fn poll_action(&mut self) -> Option<Action> {
-        loop {
-            if self.actions.is_empty() {
-                self.hand_out();
-            }
-            if self.actions.is_empty() && self.closed && self.open == 0 && !self.finished {
-                self.finished = true;
-                return Some(Action::Finish);
-            }
-            match self.actions.pop_front() {
-                Some(Action::Forget { task }) => drop(self.tasks.remove(&task)),
-                action => return action,
-            }
+        if self.actions.is_empty() {
+            self.freed.drain(..).for_each(|task| drop(self.tasks.remove(&task)));
+            self.hand_out();
         }
+        if self.actions.is_empty() && self.closed && self.open == 0 && !self.finished {
+            self.finished = true;
+            return Some(Action::Finish);
+        }
+        self.actions.pop_front()
     }
 
     fn submit(&mut self, task: TaskId, order: Order, payload: P) {
@@ -299,7 +296,8 @@ impl<P> Tasks<P> {
         }
         if let Some(rank) = order.on.filter(|rank| *rank >= self.places.len()) {
             let problem = format!("a task is to run on rank {rank}, and there are {} ranks", self.places.len());
-            failed = Some(Error::launch(problem, "name a rank that there is, or start more"));
+            let (call, remedy) = (format!("task {task}"), "name a rank that there is, or start more".into());
+            failed = Some(ErrorKind::Refused { call, problem, remedy }.into());
         }
         let handle = if order.detached { Handle::Gone } else { Handle::Held };
         let (readers, state) = (BTreeSet::new(), State::Waiting);
@@ -525,8 +523,7 @@ impl<P> Tasks<P> {
             let present = all.filter(|worker| self.present.contains(worker));
             self.actions.extend(present.map(|worker| Action::Free { worker, task }));
         }
-        // What has to be told of it comes first.
-        self.actions.push_back(Action::Forget { task });
+        self.freed.push(task);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Orders and ends of tasks are notes on the desk, which the transport's thread takes all at once; what became of a task is
 //! in its slot, and whoever waits for slots looks at them each time the bell rings.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -10,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::code::Code;
 use crate::error::Error;
+use crate::lock::lock;
 use crate::master::tasks::{Order, TaskId};
 use crate::worker::caught::{Caught, catch};
-use crate::worker::kept::Kept;
+use crate::worker::kept::{Kept, discard};
 use crate::worker::runner::{Made, Trouble};
 
 /// Who waits looks so long before it sleeps: most answers are there within it, and a sleep costs as much.
@@ -52,7 +54,7 @@ pub(crate) enum Note {
 #[derive(Debug)]
 pub(crate) struct Payload {
     /// What errors call it.
-    pub name: Arc<str>,
+    pub name: Cow<'static, str>,
     pub code: Code,
     pub arguments: Vec<u8>,
     pub slot: Arc<Slot>,
@@ -86,7 +88,11 @@ impl Desk {
     pub fn post(&self, note: Note) -> Result<(), Option<Error>> {
         let mut notes = lock(&self.notes);
         if notes.is_over {
-            return Err(notes.why.clone());
+            let why = notes.why.clone();
+            drop(notes);
+            // It may hold a value.
+            discard(note);
+            return Err(why);
         }
         notes.notes.push(note);
         self.wake(notes);
@@ -128,12 +134,21 @@ impl Desk {
         }
     }
 
-    /// Nobody takes notes any more. Gives those that are left.
-    pub fn end(&self, why: Option<&Error>) -> Vec<Note> {
+    /// Nobody takes notes any more. Gives the orders that are left.
+    pub fn end(&self, why: Option<&Error>) -> Vec<(TaskId, Order, Payload)> {
         let mut notes = lock(&self.notes);
         notes.is_over = true;
         notes.why = notes.why.take().or_else(|| why.cloned());
-        std::mem::take(&mut notes.notes)
+        let left = std::mem::take(&mut notes.notes);
+        drop(notes);
+        let order = |note| match note {
+            Note::Submit { task, order, payload } => Some((task, order, payload)),
+            other => {
+                discard(other);
+                None
+            }
+        };
+        left.into_iter().filter_map(order).collect()
     }
 
     /// Something has changed in slots.
@@ -302,9 +317,4 @@ impl Slot {
         }
         inner.then.push(then);
     }
-}
-
-/// A lock that a panic elsewhere does not take away: what it guards is changed in single steps.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,13 +4,13 @@
 //! argument is, is a part of its type (`ByValue`, `ByRemote`), so that the compiler finds out, and literals get the type
 //! that the function asks for.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::code::{Entry, conjure};
-use crate::error::Error;
 use crate::pool::desk::Desk;
 use crate::pool::remote::Remote;
 use crate::worker::caught::catch;
@@ -42,14 +42,23 @@ impl Writer {
         Self { bytes: Vec::new(), needs: Vec::new(), desk: Arc::clone(desk) }
     }
 
-    fn need<T>(&mut self, remote: &Remote<T>) -> Result<(), Error> {
+    fn need<T>(&mut self, remote: &Remote<T>) -> Result<(), Refused> {
         if !remote.is_of(&self.desk) {
-            let problem = format!("{remote:?} is an argument in another pool than the one that it was made in");
-            return Err(Error::launch(problem, "get its value, and submit that"));
+            return Err(Refused {
+                problem: format!("{remote:?} is an argument in another pool than the one that it was made in"),
+                remedy: "get its value, and submit that",
+            });
         }
         self.needs.push(remote.task());
         Ok(())
     }
+}
+
+/// Why a task is not taken.
+#[derive(Debug)]
+pub struct Refused {
+    pub(crate) problem: String,
+    pub(crate) remedy: &'static str,
 }
 
 /// An argument that goes with its task.
@@ -60,12 +69,12 @@ pub enum ByValue {}
 #[derive(Debug)]
 pub enum ByRemote {}
 
-/// An argument that is used where it is, as a slice or a `str`.
+/// An argument that is used where it is, as what it dereferences to.
 #[derive(Debug)]
 pub enum ByContent {}
 
-/// Something that a parameter of type `P` can be given: a value of that type, or, where `P` is `&T`, a `&Remote<T>`. A `&Remote<Vec<T>>`
-/// also suits a `&[T]`, and a `&Remote<String>` a `&str`.
+/// Something that a parameter of type `P` can be given: a value of that type, or, where `P` is `&T`, a `&Remote<T>`. A
+/// `&Remote<Vec<T>>` also suits a `&[T]`, and a `&Remote<String>` a `&str`.
 ///
 /// # Examples
 ///
@@ -88,7 +97,7 @@ pub trait Argument<P, K> {
     #[doc(hidden)]
     type Lent<'h>;
     #[doc(hidden)]
-    fn write(&self, writer: &mut Writer) -> Result<(), Error>;
+    fn write(&self, writer: &mut Writer) -> Result<(), Refused>;
     #[doc(hidden)]
     fn read(reader: &mut Reader<'_>) -> Result<Self::Held, Trouble>;
     #[doc(hidden)]
@@ -99,9 +108,11 @@ impl<V: Serialize + DeserializeOwned + 'static> Argument<V, ByValue> for V {
     type Held = Option<V>;
     type Lent<'h> = V;
 
-    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
-        crate::wire::encode_after(&mut writer.bytes, self)
-            .map_err(|message| Error::argument(std::any::type_name::<V>(), &message))
+    fn write(&self, writer: &mut Writer) -> Result<(), Refused> {
+        crate::wire::encode_after(&mut writer.bytes, self).map_err(|message| Refused {
+            problem: format!("an argument of type {} cannot be encoded: {message}", std::any::type_name::<V>()),
+            remedy: "see what its Serialize does; a file or a lock is better opened by the task itself",
+        })
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self::Held, Trouble> {
@@ -117,7 +128,7 @@ impl<T: Data> Argument<&T, ByRemote> for &Remote<T> {
     type Held = Arc<T>;
     type Lent<'h> = &'h T;
 
-    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+    fn write(&self, writer: &mut Writer) -> Result<(), Refused> {
         writer.need(self)
     }
 
@@ -130,37 +141,20 @@ impl<T: Data> Argument<&T, ByRemote> for &Remote<T> {
     }
 }
 
-impl<T: Data> Argument<&[T], ByContent> for &Remote<Vec<T>> {
-    type Held = Arc<Vec<T>>;
-    type Lent<'h> = &'h [T];
+impl<T: Data + Deref> Argument<&T::Target, ByContent> for &Remote<T> {
+    type Held = Arc<T>;
+    type Lent<'h> = &'h T::Target;
 
-    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+    fn write(&self, writer: &mut Writer) -> Result<(), Refused> {
         writer.need(self)
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Arc<Vec<T>>, Trouble> {
+    fn read(reader: &mut Reader<'_>) -> Result<Arc<T>, Trouble> {
         reader.input()
     }
 
-    fn lend(held: &mut Arc<Vec<T>>) -> &[T] {
-        held
-    }
-}
-
-impl Argument<&str, ByContent> for &Remote<String> {
-    type Held = Arc<String>;
-    type Lent<'h> = &'h str;
-
-    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
-        writer.need(self)
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Arc<String>, Trouble> {
-        reader.input()
-    }
-
-    fn lend(held: &mut Arc<String>) -> &str {
-        held
+    fn lend(held: &mut Arc<T>) -> &T::Target {
+        &***held
     }
 }
 
@@ -185,7 +179,7 @@ impl Argument<&str, ByContent> for &Remote<String> {
 /// ```
 pub trait Function<A, R, M>: Copy + Send + 'static {
     #[doc(hidden)]
-    fn write(arguments: &A, writer: &mut Writer) -> Result<(), Error>;
+    fn write(arguments: &A, writer: &mut Writer) -> Result<(), Refused>;
     #[doc(hidden)]
     fn entry() -> Entry;
 }
@@ -200,7 +194,7 @@ macro_rules! function {
                 R: Data,
                 $($argument: Argument<$parameter, $kind>,)*
             {
-                fn write(arguments: &($($argument,)*), writer: &mut Writer) -> Result<(), Error> {
+                fn write(arguments: &($($argument,)*), writer: &mut Writer) -> Result<(), Refused> {
                     let _ = &writer;
                     let ($($held,)*) = arguments;
                     $($held.write(writer)?;)*

@@ -1,13 +1,15 @@
 //! Rank 0's loop in a pool: notes from the desk and messages from the ranks in, the actions of [`Tasks`] out.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::TOGETHER;
 use super::desk::{Desk, Note, Payload, Slot, Then};
-use super::server::Server;
+use super::server::{Obeyed, Server};
 use crate::error::{Error, ErrorKind};
 use crate::master::scheduler::GRACE;
 use crate::master::tasks::{Action, Ending, Event, Source, TaskId, Tasks};
@@ -18,9 +20,6 @@ use crate::wire::{
     Assignment, EndedTask, FromServer, Input, InputFrom, Message, Signature, TaskResult, ToMaster, ToServer, ToWorker,
 };
 use crate::worker::kept::Kept;
-
-/// At most so many tasks go in one message, so that the first can begin while others are on their way.
-const TOGETHER: usize = 256;
 
 pub(super) struct Host<'h> {
     rank: &'h mut Rank,
@@ -47,7 +46,7 @@ pub(super) struct Host<'h> {
 struct Bringing {
     slot: Arc<Slot>,
     from: usize,
-    name: Arc<str>,
+    name: Cow<'static, str>,
 }
 
 struct Callbacks {
@@ -96,7 +95,7 @@ impl Host<'_> {
             }
             while let Some((from, message)) = self.rank.next_message()? {
                 idle &= message.is_beat();
-                self.on_message(from, message);
+                self.on_message(from, message)?;
             }
             while let Some(bytes) = self.rank.next_value() {
                 idle = false;
@@ -134,7 +133,7 @@ impl Host<'_> {
         Ok(())
     }
 
-    fn on_message(&mut self, from: usize, message: Message) {
+    fn on_message(&mut self, from: usize, message: Message) -> Result<(), Error> {
         match message {
             Message::ToMaster(ToMaster::Hello(signature)) => self.on_hello(from, signature),
             Message::ToMaster(ToMaster::Stopped) => drop(self.stopped.insert(from)),
@@ -144,9 +143,10 @@ impl Host<'_> {
             Message::FromServer(FromServer::Returned(tasks)) => {
                 self.tasks.handle(Event::Returned { worker: from, tasks });
             }
-            Message::ToServer(ToServer::Fetch(value)) => self.server.write(value, from),
+            Message::ToServer(message) => self.obey(from, message)?,
             _ => {}
         }
+        Ok(())
     }
 
     fn on_hello(&mut self, worker: usize, theirs: Result<Signature, Error>) {
@@ -178,7 +178,10 @@ impl Host<'_> {
             }
             TaskResult::Large(bytes) => Ending::Large { bytes, seconds },
             TaskResult::Failed(error) => Ending::Failed {
-                error: payload.map_or_else(|| error.clone(), |payload| error.clone().in_call(&payload.name)),
+                error: match payload {
+                    Some(payload) => error.in_call(&payload.name),
+                    None => error,
+                },
             },
         };
         self.tasks.handle(Event::Ended { worker, task, ending });
@@ -215,7 +218,9 @@ impl Host<'_> {
                         // It will not run again.
                         payload.arguments = Vec::new();
                         let value = payload.small.clone().map(|bytes| Arc::new(Kept::bytes(bytes, 0)));
-                        let then = payload.slot.settle(failed.map_or(Ok(()), Err), value);
+                        let then = payload
+                            .slot
+                            .settle(failed.map_or(Ok(()), |error| Err(error.in_call(&payload.name))), value);
                         self.follow(then);
                     }
                 }
@@ -228,7 +233,6 @@ impl Host<'_> {
                         self.follow(then);
                     }
                 }
-                Action::Forget { .. } => {}
                 Action::Tell { task, failure } => {
                     let name = self.tasks.payload(task).map_or("a task", |payload| &payload.name);
                     eprintln!("rankfold: error: {name}, which nobody waits for: {failure}");
@@ -276,29 +280,24 @@ impl Host<'_> {
         if worker > 0 {
             return self.rank.send(worker, Message::ToServer(message));
         }
-        match message {
-            ToServer::Run(assignments) => {
-                for (value, from) in self.server.run(assignments) {
-                    self.rank.send(from, Message::ToServer(ToServer::Fetch(value)))?;
-                }
-            }
-            ToServer::Recall(tasks) => {
-                let tasks = self.server.recall(tasks);
-                self.tasks.handle(Event::Returned { worker: 0, tasks });
-            }
-            ToServer::Free(values) => values.into_iter().for_each(|value| self.server.free(value)),
-            ToServer::Miss(lost) => {
-                let tasks = self.server.miss(lost);
-                self.tasks.handle(Event::Returned { worker: 0, tasks });
-            }
-            ToServer::Fetch(_) | ToServer::Finish { .. } => {}
+        self.obey(0, message)
+    }
+
+    /// Does what this rank says to itself, or another one that wants a value.
+    fn obey(&mut self, from: usize, message: ToServer) -> Result<(), Error> {
+        let Obeyed { fetches, returned } = self.server.obey(from, message);
+        for (value, from) in fetches {
+            self.rank.send(from, Message::ToServer(ToServer::Fetch(value)))?;
+        }
+        if let Some(tasks) = returned {
+            self.tasks.handle(Event::Returned { worker: 0, tasks });
         }
         Ok(())
     }
 
     fn bring(&mut self, task: TaskId, from: usize, taken: bool) -> Result<(), Error> {
         let Some(payload) = self.tasks.payload(task) else { return Ok(()) };
-        let (slot, name) = (Arc::clone(&payload.slot), Arc::clone(&payload.name));
+        let (slot, name) = (Arc::clone(&payload.slot), payload.name.clone());
         let here = if taken { self.server.take(task) } else { self.server.kept(task) };
         if let Some(kept) = here {
             let then = slot.bring(Ok(kept));
@@ -307,7 +306,6 @@ impl Host<'_> {
             return Ok(());
         }
         self.brought.insert(task, Bringing { slot, from, name });
-        self.flush(from)?;
         self.rank.send(from, Message::ToServer(ToServer::Fetch(task)))
     }
 
@@ -356,7 +354,7 @@ impl Host<'_> {
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
             while let Some((from, message)) = self.rank.next_message()? {
-                self.on_message(from, message);
+                self.on_message(from, message)?;
             }
             let gone = |other: &usize| {
                 self.stopped.contains(other) || self.rank.lost.contains(other) || self.rank.left.contains_key(other)
@@ -377,10 +375,8 @@ impl Host<'_> {
 
     /// Nobody waits for a value that will not come.
     fn let_everybody_go(&mut self, error: Option<&Error>) {
-        for note in self.desk.end(error) {
-            if let Note::Submit { task, order, payload } = note {
-                self.tasks.handle(Event::Submitted { task, order, payload });
-            }
+        for (task, order, payload) in self.desk.end(error) {
+            self.tasks.handle(Event::Submitted { task, order, payload });
         }
         self.tell_that_it_is_over(error);
     }

@@ -1,5 +1,6 @@
 //! A value that lives, or will live, on some rank.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
@@ -36,15 +37,21 @@ pub struct Remote<T> {
     task: TaskId,
     slot: Arc<Slot>,
     desk: Arc<Desk>,
-    name: Arc<str>,
-    place: Place,
+    name: Cow<'static, str>,
+    places: Arc<[Place]>,
     /// What the value is.
     kind: PhantomData<fn() -> T>,
 }
 
 impl<T: Data> Remote<T> {
-    pub(crate) fn new(task: TaskId, slot: Arc<Slot>, desk: Arc<Desk>, name: Arc<str>, place: Place) -> Self {
-        Self { task, slot, desk, name, place, kind: PhantomData }
+    pub(crate) fn new(
+        task: TaskId,
+        slot: Arc<Slot>,
+        desk: Arc<Desk>,
+        name: Cow<'static, str>,
+        places: Arc<[Place]>,
+    ) -> Self {
+        Self { task, slot, desk, name, places, kind: PhantomData }
     }
 
     /// Waits for the value and brings it here. The value is moved out of the pool; only where another task reads it still
@@ -109,7 +116,7 @@ impl<T: Data> Remote<T> {
     }
 
     fn unfit(&self, unfit: Unfit) -> Error {
-        unfit.into_error(&self.name, &self.place)
+        unfit.into_error(&self.name, &self.places[0])
     }
 }
 

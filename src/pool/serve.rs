@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
+use super::TOGETHER;
 use super::desk::{Desk, Note};
-use super::server::Server;
+use super::server::{Obeyed, Server};
 use crate::error::{Error, ErrorKind};
 use crate::rank::Rank;
 use crate::transport::Channel;
 use crate::transport::wait::{Mood, Waiter, sharpen_timer};
 use crate::wire::{FromServer, Message, Signature, ToMaster, ToServer, ToWorker};
-
-/// At most so many ends of tasks go in one message.
-const TOGETHER: usize = 256;
 
 /// Serves until rank 0 says that the pool is over. Collective.
 ///
@@ -91,26 +89,18 @@ impl Serving<'_> {
     /// True when the pool is over.
     fn on_message(&mut self, from: usize, message: Message) -> Result<bool, Error> {
         match message {
-            Message::ToServer(ToServer::Run(assignments)) => {
-                for (value, from) in self.server.run(assignments) {
-                    self.rank.send(from, Message::ToServer(ToServer::Fetch(value)))?;
-                }
-            }
-            Message::ToServer(ToServer::Recall(tasks)) => {
-                let tasks = self.server.recall(tasks);
-                self.rank.send(0, Message::FromServer(FromServer::Returned(tasks)))?;
-            }
-            Message::ToServer(ToServer::Free(values)) => {
-                values.into_iter().for_each(|value| self.server.free(value));
-            }
-            Message::ToServer(ToServer::Miss(lost)) => {
-                let tasks = self.server.miss(lost);
-                self.rank.send(0, Message::FromServer(FromServer::Returned(tasks)))?;
-            }
-            Message::ToServer(ToServer::Fetch(value)) => self.server.write(value, from),
             Message::ToServer(ToServer::Finish { lost }) => {
                 self.rank.lost = lost.into_iter().collect();
                 return Ok(true);
+            }
+            Message::ToServer(message) => {
+                let Obeyed { fetches, returned } = self.server.obey(from, message);
+                for (value, from) in fetches {
+                    self.rank.send(from, Message::ToServer(ToServer::Fetch(value)))?;
+                }
+                if let Some(tasks) = returned {
+                    self.rank.send(0, Message::FromServer(FromServer::Returned(tasks)))?;
+                }
             }
             Message::ToWorker(ToWorker::Stop(error)) => {
                 self.failed = Some(error);

@@ -4,8 +4,8 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{SendError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use rayon::ThreadPool;
@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::desk::{Desk, Note};
 use crate::code::Entry;
 use crate::error::{Error, ErrorKind, Place};
+use crate::lock::lock;
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
-use crate::wire::{self, Assignment, EndedTask, Input, InputFrom, TaskResult};
+use crate::wire::{self, Assignment, EndedTask, Input, InputFrom, TaskResult, ToServer};
 use crate::worker::backlog::Backlog;
 use crate::worker::caught::catch;
 use crate::worker::kept::{Kept, Unfit, discard};
@@ -39,6 +40,15 @@ struct Write {
     value: TaskId,
     to: usize,
     kept: Option<Arc<Kept>>,
+}
+
+/// What comes of a message.
+#[derive(Debug, Default)]
+pub(super) struct Obeyed {
+    /// Values that have to be fetched, with the rank that has each.
+    pub fetches: Vec<(TaskId, usize)>,
+    /// Tasks that rank 0 gets back.
+    pub returned: Option<Vec<TaskId>>,
 }
 
 /// Why a rank cannot have a value.
@@ -86,10 +96,29 @@ impl Server {
         }
     }
 
+    /// Does what rank 0 says, or a rank that wants a value.
+    pub fn obey(&mut self, from: usize, message: ToServer) -> Obeyed {
+        match message {
+            ToServer::Run(assignments) => Obeyed { fetches: self.run(assignments), ..Obeyed::default() },
+            ToServer::Recall(tasks) => Obeyed { returned: Some(self.recall(tasks)), ..Obeyed::default() },
+            ToServer::Miss(lost) => Obeyed { returned: Some(self.miss(lost)), ..Obeyed::default() },
+            ToServer::Free(values) => {
+                values.into_iter().for_each(|value| self.free(value));
+                Obeyed::default()
+            }
+            ToServer::Fetch(value) => {
+                self.write(value, from);
+                Obeyed::default()
+            }
+            // That concerns the loop.
+            ToServer::Finish { .. } => Obeyed::default(),
+        }
+    }
+
     /// Takes tasks. Gives the values that have to be fetched for them, with the rank that has each.
-    pub fn run(&mut self, assignments: Vec<Assignment>) -> Vec<(TaskId, usize)> {
+    fn run(&mut self, assignments: Vec<Assignment>) -> Vec<(TaskId, usize)> {
         let mut fetches = Vec::new();
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = lock(&self.runs);
         for Assignment { task, code, arguments, inputs } in assignments {
             let (mut lacks, mut values, mut found) = (BTreeMap::new(), Vec::new(), Vec::new());
             for Input { value, from } in inputs {
@@ -114,7 +143,7 @@ impl Server {
 
     /// A value is here, or there is none.
     pub fn arrived(&mut self, value: TaskId, kept: &Result<Arc<Kept>, Absent>) {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = lock(&self.runs);
         let is_wanted = runs.backlog.arrived(value, |work| match kept {
             Ok(kept) => {
                 let places = work.values.iter().zip(&mut work.inputs).filter(|(other, _)| **other == value);
@@ -144,7 +173,7 @@ impl Server {
 
     /// Whether a thread runs something.
     pub fn is_busy(&self) -> bool {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).active > 0
+        lock(&self.runs).active > 0
     }
 
     /// Gives a value away.
@@ -153,14 +182,14 @@ impl Server {
     }
 
     /// Nobody needs a value any more.
-    pub fn free(&mut self, value: TaskId) {
+    fn free(&mut self, value: TaskId) {
         discard(self.store.remove(&value));
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).backlog.forgo(value);
+        lock(&self.runs).backlog.forgo(value);
     }
 
     /// A rank is lost. Gives the tasks back that wait for values of its.
-    pub fn miss(&mut self, lost: usize) -> Vec<TaskId> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).backlog.miss(lost)
+    fn miss(&mut self, lost: usize) -> Vec<TaskId> {
+        lock(&self.runs).backlog.miss(lost)
     }
 
     pub fn kept(&self, value: TaskId) -> Option<Arc<Kept>> {
@@ -168,26 +197,28 @@ impl Server {
     }
 
     /// Takes back those of these tasks that have not begun.
-    pub fn recall(&mut self, mut tasks: Vec<TaskId>) -> Vec<TaskId> {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+    fn recall(&mut self, mut tasks: Vec<TaskId>) -> Vec<TaskId> {
+        let mut runs = lock(&self.runs);
         tasks.retain(|task| runs.backlog.remove(*task));
         tasks
     }
 
     /// Has a value written as bytes for another rank; they are on the desk then.
-    pub fn write(&mut self, value: TaskId, to: usize) {
+    fn write(&mut self, value: TaskId, to: usize) {
         let write = Write { value, to, kept: self.kept(value) };
         let writer = self.writer.get_or_insert_with(|| {
-            let (sender, writes) = channel();
+            let (sender, writes) = channel::<Write>();
             let (desk, call, place) = (Arc::clone(&self.desk), self.call, self.place.clone());
             let thread = std::thread::Builder::new().name("rankfold-writer".into());
-            // Without one, whoever asks is not answered, which ends like a rank that is lost.
-            if let Err(error) = thread.spawn(move || write_all(&writes, call, &place, &desk)) {
-                eprintln!("rankfold: error: {place_} cannot start a thread: {error}", place_ = self.place);
+            let all = move || writes.into_iter().for_each(|write| write.carry_out(call, &place, &desk));
+            if let Err(error) = thread.spawn(all) {
+                tracing::warn!("{}: values are written by the thread that does everything else: {error}", self.place);
             }
             sender
         });
-        let _ = writer.send(write);
+        if let Err(SendError(write)) = writer.send(write) {
+            write.carry_out(self.call, &self.place, &self.desk);
+        }
     }
 
     /// Takes apart what another rank has written: `None` if it is of another call.
@@ -210,12 +241,12 @@ impl Drop for Server {
     }
 }
 
-/// Writes one value after the other, until nobody can ask for any more.
-fn write_all(writes: &Receiver<Write>, call: u64, place: &Place, desk: &Desk) {
-    for Write { value, to, kept } in writes {
+impl Write {
+    fn carry_out(self, call: u64, place: &Place, desk: &Desk) {
+        let Self { value, to, kept } = self;
         let head = |found: Result<(), Absent>| wire::encode(&(call, value, found)).expect("a head can be encoded");
         let written = catch(|| {
-            let kept = kept.ok_or_else(|| Absent::Gone(format!("{place} does not have it any more")))?;
+            let kept = kept.ok_or_else(|| Absent::Gone(format!("{place} does not have the value any more")))?;
             let mut bytes = head(Ok(()));
             kept.write(&mut bytes).map(|()| bytes).map_err(Absent::Unfit)
         });
@@ -223,10 +254,8 @@ fn write_all(writes: &Receiver<Write>, call: u64, place: &Place, desk: &Desk) {
             let message = format!("it panicked: {} at {}", caught.message, caught.location);
             Err(Absent::Unfit(Unfit { type_name: "this task".into(), doing: "encoded".into(), message }))
         });
-        let bytes = written.unwrap_or_else(|absent| head(Err(absent)));
-        if desk.post(Note::Written { to, bytes }).is_err() {
-            return;
-        }
+        // After the end nobody wants it.
+        let _ = desk.post(Note::Written { to, bytes: written.unwrap_or_else(|absent| head(Err(absent))) });
     }
 }
 
@@ -238,7 +267,7 @@ thread_local! {
 /// Runs tasks until there are none.
 fn run_all(pool: &Arc<ThreadPool>, runs: &Arc<Mutex<Runs>>, desk: &Arc<Desk>) {
     loop {
-        let mut locked = runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locked = lock(runs);
         // A task that waits for a part of its own must not be kept waiting by another task.
         let next = if IN_A_TASK.get() { None } else { locked.backlog.next() };
         let Some((task, work)) = next else {
@@ -265,7 +294,7 @@ fn run_all(pool: &Arc<ThreadPool>, runs: &Arc<Mutex<Runs>>, desk: &Arc<Desk>) {
 
 /// Lets as many threads look for tasks as there are tasks for.
 fn start_threads(pool: &Arc<ThreadPool>, runs: &Arc<Mutex<Runs>>, desk: &Arc<Desk>) {
-    let mut locked = runs.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut locked = lock(runs);
     let most = pool.current_num_threads().min(locked.active + locked.backlog.runnable());
     while locked.active < most {
         locked.active += 1;

@@ -1,11 +1,12 @@
 //! What can be asked for with a task.
 
 use std::any::type_name;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Pool;
 use super::desk::{Payload, Slot};
-use super::function::{Data, Function, Writer};
+use super::function::{Data, Function, Refused, Writer};
 use super::remote::Remote;
 use crate::code::Code;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,7 +29,7 @@ use crate::master::tasks::Order;
 #[derive(Debug, Clone)]
 pub struct Task<'p> {
     pool: &'p Pool,
-    name: Option<Arc<str>>,
+    name: Option<String>,
     priority: i32,
     on: Option<usize>,
     retries: u32,
@@ -51,7 +52,7 @@ impl<'p> Task<'p> {
     /// ```
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
-        self.name = Some(Arc::from(name));
+        self.name = Some(name.to_owned());
         self
     }
 
@@ -129,14 +130,19 @@ impl<'p> Task<'p> {
                 "a function for other ranks must not capture anything: pass it as an argument instead"
             );
         };
-        let name = self.name.clone().unwrap_or_else(|| Arc::from(type_name::<F>()));
+        let name = self.name.clone().map_or(Cow::Borrowed(type_name::<F>()), Cow::Owned);
         let Pool { desk, places, .. } = self.pool;
         let mut writer = Writer::new(desk);
-        F::write(&arguments, &mut writer)?;
-        let code = Code::of(F::entry()).ok_or_else(|| {
-            let problem = format!("{name} is part of a shared library, which other ranks may have elsewhere");
-            Error::launch(problem, "link it into the program itself")
-        })?;
+        let code = F::write(&arguments, &mut writer).and_then(|()| {
+            Code::of(F::entry()).ok_or_else(|| Refused {
+                problem: "the function is part of a shared library, which other ranks may have elsewhere".into(),
+                remedy: "link it into the program itself",
+            })
+        });
+        let refused = |Refused { problem, remedy }| -> Error {
+            ErrorKind::Refused { call: name.to_string(), problem, remedy: remedy.into() }.into()
+        };
+        let code = code.map_err(refused)?;
         let order = Order {
             kind: code.number(),
             needs: writer.needs,
@@ -147,9 +153,9 @@ impl<'p> Task<'p> {
         };
         let slot = Arc::new(Slot::default());
         let payload =
-            Payload { name: Arc::clone(&name), code, arguments: writer.bytes, slot: Arc::clone(&slot), small: None };
+            Payload { name: name.clone(), code, arguments: writer.bytes, slot: Arc::clone(&slot), small: None };
         match desk.submit(order, payload) {
-            Ok(task) => Ok(Remote::new(task, slot, Arc::clone(desk), name, places[0].clone())),
+            Ok(task) => Ok(Remote::new(task, slot, Arc::clone(desk), name, Arc::clone(places))),
             Err(why) => Err(why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_string() }.into())),
         }
     }

@@ -1,10 +1,11 @@
 //! Ranks that are threads of one process: mailboxes behind locks, collectives at a meeting point.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::wait::{Mood, Waiter};
 use super::{Channel, Collective, Failure, Incoming, Transport};
+use crate::lock::lock;
 
 /// One rank's end. Made together with the others' by [`ranks`].
 #[derive(Debug)]
@@ -157,11 +158,6 @@ impl Meeting {
             _ => Vec::new(),
         }
     }
-}
-
-/// A lock that a panic elsewhere does not take away: what it guards is changed in single steps.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caught::catch;
 use crate::error::{Error, ErrorKind, Place};
+use crate::lock::lock;
 use crate::pool::function::Data;
 use crate::wire;
 
@@ -86,8 +87,7 @@ impl Kept {
     }
 
     fn lock(&self) -> MutexGuard<'_, Content> {
-        // What is inside is exchanged as a whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -4,7 +4,8 @@
 //! last for less than [`HORIZON`], so that short tasks travel many at a time. What a task will take is the mean of those
 //! of its kind so far, in which later ones count more. List scheduling (Graham, "Bounds on multiprocessing timing
 //! anomalies", SIAM J. Appl. Math. 17(2), 1969) with the data's place taken into account: a task waits for a busy worker
-//! that has its inputs if moving them would take longer than waiting (delay scheduling: Zaharia et al., European Conference on Computer Systems 2010).
+//! that has its inputs if moving them would take longer than waiting (delay scheduling: Zaharia et al.,
+//! European Conference on Computer Systems 2010).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,11 +68,11 @@ struct Worker {
     is_present: bool,
     /// What it was given and has not ended.
     held: BTreeMap<TaskId, Given>,
-    /// The sum of those times, for each thread.
+    /// The sum of the times that they were expected to take.
     sum: u64,
-    /// Tasks that wait for it.
-    /// Those that others may run as well, with the time that it would take to move their inputs there.
+    /// Tasks that wait for it, but that others may run as well, with the time that it would take to move their inputs there.
     rather: BTreeMap<Turn, u64>,
+    /// Tasks that nobody else may run.
     only: BTreeSet<Turn>,
     /// Whether tasks were taken back from it, and it has not ended any since.
     is_recalled: bool,
@@ -176,8 +177,7 @@ impl Placement {
             }
         };
         self.common.remove(&turn);
-        let task = turn.1;
-        Some((worker, task))
+        Some((worker, turn.1))
     }
 
     /// For a worker with nothing to do: a task that waits for a busy one, which would rather have it.
