@@ -154,7 +154,7 @@ impl<T: Data + Deref> Argument<&T::Target, ByContent> for &Remote<T> {
     }
 
     fn lend(held: &mut Arc<T>) -> &T::Target {
-        &***held
+        held
     }
 }
 
