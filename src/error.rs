@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -218,11 +219,36 @@ pub enum ErrorKind {
         cause: Box<Error>,
     },
 
-    /// A task was cancelled before it began.
-    #[error("{task} was cancelled before it began")]
+    /// A task was cancelled: before it began, or at a point where it could stop.
+    #[error("{task} was cancelled")]
     Cancelled {
         /// The task, by its name or number.
         task: String,
+    },
+
+    /// A task took longer than it may.
+    #[error(
+        "{task} has not come to its end on {place} within {timeout:?}; give it more time (timeout), or see what it waits for"
+    )]
+    TooLong {
+        /// The task, by its name or number.
+        task: String,
+        /// How long it may run.
+        timeout: Duration,
+        /// Where it ran.
+        place: Place,
+    },
+
+    /// A task went on long after it was to have ended, and its rank is not relied on any more.
+    #[error(
+        "{place} is given up, since {task} goes on there long after its time was up: what that rank alone had is lost; a \
+         task can end at rankfold::stop_if_asked()"
+    )]
+    Hung {
+        /// The task, by its name or number.
+        task: String,
+        /// Where it runs.
+        place: Place,
     },
 
     /// The pool was over before the task was through.
@@ -384,7 +410,17 @@ impl Error {
 
     /// Whether trying again may help. A combiner's operands are gone when it panics, and a broken promise stays broken.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(*self.kind, ErrorKind::Panicked { role: Role::Mapper | Role::Task, .. } | ErrorKind::Source { .. })
+        matches!(
+            *self.kind,
+            ErrorKind::Panicked { role: Role::Mapper | Role::Task, .. }
+                | ErrorKind::Source { .. }
+                | ErrorKind::TooLong { .. }
+        )
+    }
+
+    /// Whether a task took longer than it may: it may still run.
+    pub(crate) fn is_too_long(&self) -> bool {
+        matches!(*self.kind, ErrorKind::TooLong { .. })
     }
 
     /// The same error, with the number of attempts that were made.
@@ -400,7 +436,9 @@ impl Error {
         if let ErrorKind::Panicked { call, .. }
         | ErrorKind::Encoding { call, .. }
         | ErrorKind::Refused { call, .. }
-        | ErrorKind::Internal { call, .. } = &mut *self.kind
+        | ErrorKind::Internal { call, .. }
+        | ErrorKind::Cancelled { task: call }
+        | ErrorKind::TooLong { task: call, .. } = &mut *self.kind
         {
             name.clone_into(call);
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Place, Result};
 use crate::master::liveness::Patience;
+use crate::master::tasks::demand::{self, Resources};
 
 /// What a rank tells the others when the program starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub(crate) struct Introduction {
     pub patience: Duration,
     /// The least time between two snapshots, as far as this rank was told.
     pub snapshots: Option<Duration>,
+    /// What tasks can count on there, beside threads.
+    pub resources: Resources,
     pub program: Program,
     pub wire: u32,
 }
@@ -160,6 +163,18 @@ fn time_from(variable: &str) -> Result<Option<Duration>> {
     })
 }
 
+/// Counted resources from a `RANKFOLD_…` variable.
+fn resources_from(variable: &str) -> Result<Resources> {
+    let Some(value) = std::env::var_os(variable) else { return Ok(Resources::new()) };
+    let parsed = value.to_str().ok_or_else(|| "it is not text".to_owned()).and_then(demand::parse);
+    parsed.map_err(|problem| {
+        Error::launch(
+            format!("{variable}={:?} makes no sense: {problem}", value.display()),
+            format!("write {variable}=\"gpu=4,mem=64GiB\""),
+        )
+    })
+}
+
 /// Leaves word that the program fails by itself, for a job script that starts again what was killed (`RANKFOLD_FAILED`
 /// names the file). Under srun, exit codes do not tell: where one rank calls `MPI_Abort`, or exits before the others, these
 /// are killed, and so is the job as far as its exit code says.
@@ -189,6 +204,7 @@ impl Introduction {
             threads: number_from("RANKFOLD_THREADS", 1, THREADS_MOST)?.map(|threads| threads as u32),
             patience: number_from("RANKFOLD_PATIENCE", 1, SECONDS_MOST)?.map_or(PATIENCE, Duration::from_secs),
             snapshots: time_from("RANKFOLD_JOURNAL_INTERVAL")?,
+            resources: resources_from("RANKFOLD_RESOURCES")?,
             program: Program::of_this_process()?,
             wire: crate::wire::VERSION,
         })
@@ -300,6 +316,8 @@ pub(crate) struct Roster {
     pub patience: Patience,
     /// The least time between two snapshots of a rank, where somebody has asked for one.
     pub snapshots: Option<Duration>,
+    /// What tasks can count on at each rank, beside threads.
+    pub resources: Arc<[Resources]>,
 }
 
 impl Roster {
@@ -312,6 +330,7 @@ impl Roster {
             threads: share_cores(introductions).into(),
             patience: Patience::new(patience, introductions.len()),
             snapshots: introductions.first().and_then(|root| root.snapshots),
+            resources: introductions.iter().map(|who| who.resources.clone()).collect(),
         }
     }
 }
@@ -329,6 +348,7 @@ mod tests {
             threads: None,
             patience: PATIENCE,
             snapshots: None,
+            resources: Resources::new(),
             program: Program { path: String::new(), length: 0, checksum: 0 },
             wire: 0,
         }

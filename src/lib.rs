@@ -110,10 +110,12 @@ pub mod simulate;
 
 pub use error::{Error, ErrorKind, Place, Result, Role};
 pub use job::{OnRoot, Over};
+pub use pool::desk::Timing;
 pub use pool::each::Each;
 pub use pool::function::{Argument, Data, Function};
 pub use pool::remote::{Getting, Remote};
 pub use pool::task::Task;
+pub use pool::threads::stop_if_asked;
 pub use pool::{AsCompleted, Pool, Until};
 pub use program::{init, run, spmd, threads};
 pub use random::{ItemRng, rng};

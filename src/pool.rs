@@ -5,26 +5,33 @@
 //! task       the options of a task
 //! remote     a value that lives, or will live, on some rank
 //! each       one task for each item of an endless input
-//! desk       what the user's thread and the transport's tell each other
+//! desk       what the user's threads and the transport's tell each other: on every rank
 //! host       rank 0's loop
+//! rests      tasks that are tried again later
 //! serve      the other ranks' loop
+//! bringing   values on their way to whoever waits for them: on every rank
 //! server     tasks that a rank was given, and the values that it keeps: on every rank
+//! threads    the threads that run its tasks
 //! ```
 
+mod bringing;
 pub(crate) mod desk;
 pub(crate) mod each;
 pub(crate) mod function;
 mod host;
 pub(crate) mod remote;
+mod rests;
 mod serve;
 mod server;
 pub(crate) mod task;
+pub(crate) mod threads;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::master::tasks::TaskId;
 use crate::rank::Rank;
 use crate::wire::Signature;
 use desk::{Desk, Line, Note, Then};
@@ -32,6 +39,7 @@ use each::Each;
 use function::{Data, Function};
 use remote::Remote;
 use task::Task;
+use threads::Current;
 
 /// At most so many tasks, or ends of tasks, go in one message, so that the first arrives while others are on their way.
 const TOGETHER: usize = 256;
@@ -55,6 +63,8 @@ pub struct Pool {
     desk: Arc<Desk>,
     places: Arc<[Place]>,
     threads: Arc<[u32]>,
+    /// The task that submits, and how many there are around it; none for the program on rank 0.
+    parent: Option<(TaskId, u32)>,
 }
 
 /// How long [`Pool::wait`] waits.
@@ -85,6 +95,48 @@ pub enum Until {
 }
 
 impl Pool {
+    /// The pool that the current task is part of, on any rank: tasks may submit tasks, and wait for them. A task that waits
+    /// gives its thread to others meanwhile.
+    ///
+    /// What a task has submitted ends with it: remotes that it drops are not run, unless they are
+    /// [detached](Remote::detach).
+    ///
+    /// # Errors
+    ///
+    /// This thread runs no task. In what runs in parallel inside of a task, use the pool that the task itself has got.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rankfold::{Pool, Result};
+    ///
+    /// fn fibonacci(n: u64) -> Result<u64> {
+    ///     if n < 2 {
+    ///         return Ok(n);
+    ///     }
+    ///     let pool = Pool::here()?;
+    ///     let (one, other) = (pool.submit(fibonacci, (n - 1,))?, pool.submit(fibonacci, (n - 2,))?);
+    ///     Ok(one.get()?? + other.get()??)
+    /// }
+    ///
+    /// # let world = rankfold::World::local(2)?;
+    /// assert_eq!(world.pool(|pool| pool.submit(fibonacci, (10,))?.get()?)?.unwrap()?, 55);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn here() -> Result<Self> {
+        let here = threads::with_current(|Current { task, depth, threads, .. }| Self {
+            desk: Arc::clone(&threads.desk),
+            places: Arc::clone(&threads.places),
+            threads: Arc::clone(&threads.counts),
+            parent: Some((*task, *depth)),
+        });
+        here.ok_or_else(|| {
+            let problem = "this thread runs no task of a pool".into();
+            let remedy = "call Pool::here() in the task itself, and pass the pool on to its threads".into();
+            ErrorKind::Refused { call: "Pool::here".into(), problem, remedy }.into()
+        })
+    }
+
     /// Has a function run on some rank, with these arguments: values, and `&Remote`s of other tasks' values. The task
     /// runs when all of those exist, where most of them are. Returns at once.
     ///
@@ -247,6 +299,21 @@ impl Pool {
         self.places.len()
     }
 
+    /// The host of a rank, or `None` if there is no such rank.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(3)?;
+    /// let hosts = world.pool(|pool| (pool.host(2).map(str::to_owned), pool.host(3).is_none()))?.unwrap();
+    /// assert_eq!(hosts, (Some(world.host().to_owned()), true));
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn host(&self, rank: usize) -> Option<&str> {
+        self.places.get(rank).map(|place| place.host.as_str())
+    }
+
     /// Threads that all ranks compute with together: as many tasks can run at a time.
     ///
     /// # Examples
@@ -318,8 +385,9 @@ impl<T> Iterator for AsCompleted<'_, T> {
 
 /// Runs the closure on rank 0, while this rank and the others serve. Collective.
 pub(crate) fn open<R: Send>(rank: &mut Rank, program: impl FnOnce(&Pool) -> R + Send) -> Result<R> {
-    let desk = Arc::new(Desk::default());
-    let pool = Pool { desk: Arc::clone(&desk), places: Arc::clone(&rank.places), threads: Arc::clone(&rank.threads) };
+    let desk = Desk::new(0);
+    let (places, threads) = (Arc::clone(&rank.places), Arc::clone(&rank.threads));
+    let pool = Pool { desk: Arc::clone(&desk), places, threads, parent: None };
     let place = rank.place.clone();
     std::thread::scope(|scope| {
         let closing = Closing(&desk);

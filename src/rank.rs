@@ -15,6 +15,7 @@ use crate::journal::{Costs, Journals};
 use crate::launch::Roster;
 use crate::master::liveness::Patience;
 use crate::master::policy::Learned;
+use crate::master::tasks::demand::Resources;
 use crate::report::Progress;
 use crate::transport::wait::{Mood, Waiter};
 use crate::transport::{Channel, Collective, Failure, Incoming, Transport};
@@ -34,6 +35,8 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     pub places: Arc<[Place]>,
     /// Threads that each rank computes with.
     pub threads: Arc<[u32]>,
+    /// What tasks can count on at each rank, beside threads.
+    pub resources: Arc<[Resources]>,
     pub pool: Arc<ThreadPool>,
     /// Calls made so far: the number of the current one.
     pub call: u64,
@@ -100,6 +103,7 @@ impl<T: Transport> Rank<T> {
             touched: Instant::now(),
             places: Arc::clone(&roster.places),
             threads: Arc::clone(&roster.threads),
+            resources: Arc::clone(&roster.resources),
             pool: Arc::new(pool),
             call: 0,
             early: Vec::new(),

@@ -14,10 +14,12 @@ use crate::code::Code;
 use crate::error::Error;
 use crate::extent::{Extent, Leaves};
 use crate::journal::Notes;
-use crate::master::tasks::TaskId;
+use crate::master::tasks::{Order, TaskId};
+use crate::pool::desk::Timing;
+use crate::worker::usage::Usage;
 
 /// Raised when a message changes; ranks with another version are refused when the program starts.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// A message with the number of the call that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -110,12 +112,16 @@ pub(crate) enum ToServer {
     Run(Vec<Assignment>),
     /// Give back those of these tasks that have not begun.
     Recall(Vec<TaskId>),
+    /// Give back this task if it has not begun, else ask it to stop.
+    Cancel(TaskId),
     /// Forget these values.
     Free(Vec<TaskId>),
     /// This rank is lost: give back the tasks that wait for values of its.
     Miss(usize),
     /// Send this value to the rank that asks.
     Fetch(TaskId),
+    /// What became of tasks that were submitted there.
+    Tell(Vec<Told>),
     /// The pool is over. These ranks have not answered.
     Finish { lost: Vec<usize> },
 }
@@ -126,6 +132,44 @@ pub(crate) enum FromServer {
     Ended(Vec<EndedTask>),
     /// Those that were asked for and had not begun.
     Returned(Vec<TaskId>),
+    /// What tasks of this rank want of others.
+    Asked(Vec<Asked>),
+    /// This task should have ended long ago: the rank that runs it is not to be relied on.
+    Hung(TaskId),
+}
+
+/// What a task, on any rank, wants of tasks that it submits.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Asked {
+    Submit(Box<Submission>),
+    Want { task: TaskId, taken: bool },
+    Release(TaskId),
+    Detach(TaskId),
+    Cancel(TaskId),
+}
+
+/// A task that another one submits.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Submission {
+    pub task: TaskId,
+    pub order: Order,
+    pub name: String,
+    pub code: Code,
+    #[serde(with = "serde_bytes")]
+    pub arguments: Vec<u8>,
+    pub timeout: Option<Duration>,
+    pub backoff: Duration,
+}
+
+/// What the rank that has submitted a task learns of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Told {
+    /// It has come to its end; a small value comes along.
+    Settled { task: TaskId, failed: Option<Error>, small: Option<serde_bytes::ByteBuf>, timing: Option<Timing> },
+    /// Its value, which is wanted, is there.
+    Bring { task: TaskId, from: usize, taken: bool },
+    /// Its value is lost.
+    Unavailable { task: TaskId, error: Error },
 }
 
 /// A task on its way to the rank that is to run it.
@@ -136,6 +180,9 @@ pub(crate) struct Assignment {
     #[serde(with = "serde_bytes")]
     pub arguments: Vec<u8>,
     pub inputs: Vec<Input>,
+    /// How deep it was submitted in others.
+    pub depth: u32,
+    pub timeout: Option<Duration>,
 }
 
 /// A value that a task needs.
@@ -155,8 +202,7 @@ pub(crate) enum InputFrom {
 pub(crate) struct EndedTask {
     pub task: TaskId,
     pub result: TaskResult,
-    /// How long its function ran.
-    pub seconds: f64,
+    pub usage: Usage,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

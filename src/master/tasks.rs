@@ -5,6 +5,8 @@
 //! much to do that moving them is sooner (`placement`). A value is freed when nobody has a handle on it and no task that
 //! reads it is left. What a task is and what a value holds is the driver's business, in `P`.
 
+pub(crate) mod demand;
+mod ends;
 mod handles;
 mod losses;
 mod placement;
@@ -13,16 +15,26 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use demand::{Demand, Resources};
 use placement::{Placement, Want};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Place};
 use crate::simulate::mutant::{Mutant, planted};
 
-/// The number of a task, and of the value that it makes.
+/// The number of a task, and of the value that it makes. It tells the rank on which it was submitted.
 pub(crate) type TaskId = u64;
 
+/// The number of the first task that is submitted on rank 1; those of rank 0 begin at 0, and so on.
+pub(crate) const FIRST_OF_RANK: TaskId = 1 << 40;
+
+/// The rank on which a task was submitted: by the program, on rank 0, or by another task.
+pub(crate) fn owner(task: TaskId) -> usize {
+    (task / FIRST_OF_RANK) as usize
+}
+
 /// What is asked for with a task.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Order {
     /// Tasks of one kind take about equally long.
     pub kind: u64,
@@ -36,6 +48,13 @@ pub(crate) struct Order {
     pub retries: u32,
     /// Whether it runs although nobody has a handle on it.
     pub detached: bool,
+    /// The task inside of which it was submitted, and how many there are around it.
+    pub parent: Option<TaskId>,
+    pub depth: u32,
+    /// What it needs beside a thread.
+    pub demand: Demand,
+    /// Whether it rests after a failure before it is tried again.
+    pub rests: bool,
 }
 
 #[derive(Debug)]
@@ -62,7 +81,7 @@ pub(crate) enum Event<P> {
     Detached {
         task: TaskId,
     },
-    /// It is not to run, if it has not begun.
+    /// It is not to run, and if it has begun, to stop as soon as it can.
     Cancelled {
         task: TaskId,
     },
@@ -70,6 +89,10 @@ pub(crate) enum Event<P> {
         worker: usize,
         task: TaskId,
         ending: Ending,
+    },
+    /// It has rested after a failure.
+    Rested {
+        task: TaskId,
     },
     /// Tasks that were recalled before they began.
     Returned {
@@ -108,12 +131,16 @@ pub(crate) enum Action {
     Assign { worker: usize, task: TaskId, inputs: Vec<(TaskId, Source)> },
     /// Take back those of these tasks that it has not begun.
     Recall { worker: usize, tasks: Vec<TaskId> },
-    /// Bring a value to rank 0; nobody else needs it if it is `taken`.
+    /// Take this task back, or have it stop.
+    Stop { worker: usize, task: TaskId },
+    /// Bring a value to the rank that has submitted its task; nobody else needs it if it is `taken`.
     Bring { task: TaskId, from: usize, taken: bool },
     /// Nobody needs the value any more: neither keep it nor wait for it.
     Free { worker: usize, task: TaskId },
     /// The task has its value, or never will. Comes once for each task that somebody has a handle on.
     Settle { task: TaskId, failed: Option<Error> },
+    /// Say `Rested` after a while: it has failed so often.
+    Rest { task: TaskId, attempts: u32 },
     /// What this worker would send will never come: give back the tasks that wait for it.
     Miss { worker: usize, lost: usize },
     /// A value that somebody has a handle on is lost.
@@ -182,6 +209,8 @@ enum Handle {
 enum State {
     /// For values.
     Waiting,
+    /// Until it is tried again.
+    Resting,
     /// For a worker.
     Placed(Want),
     /// A worker has it.
@@ -212,10 +241,11 @@ impl<P> Task<P> {
 }
 
 impl<P> Tasks<P> {
-    pub fn new(places: &[Place], threads: &[u32]) -> Self {
+    /// Workers without an entry in `resources` have none.
+    pub fn new(places: &[Place], threads: &[u32], resources: &[Resources]) -> Self {
         Self {
             tasks: BTreeMap::new(),
-            placement: Placement::new(threads),
+            placement: Placement::new(threads, resources),
             places: places.to_vec(),
             present: BTreeSet::new(),
             gone: BTreeMap::new(),
@@ -238,6 +268,11 @@ impl<P> Tasks<P> {
         self.tasks.get_mut(&task).map(|task| &mut task.payload)
     }
 
+    /// How deep it was submitted in others.
+    pub fn depth(&self, task: TaskId) -> u32 {
+        self.tasks.get(&task).map_or(0, |task| task.order.depth)
+    }
+
     /// The tasks and values that are known.
     pub fn known(&self) -> impl Iterator<Item = TaskId> {
         self.tasks.keys().copied()
@@ -245,7 +280,8 @@ impl<P> Tasks<P> {
 
     /// What is kept with the tasks that end with the program, whoever waits for them.
     pub fn held_payloads(&self) -> impl Iterator<Item = &P> {
-        self.tasks.values().filter(|task| !task.order.detached).map(|task| &task.payload)
+        let ends = |task: &&Task<P>| !task.order.detached && task.order.parent.is_none();
+        self.tasks.values().filter(ends).map(|task| &task.payload)
     }
 
     pub fn handle(&mut self, event: Event<P>) {
@@ -256,12 +292,15 @@ impl<P> Tasks<P> {
                 self.present.insert(worker);
                 self.placement.add(worker);
             }
+            // Nobody listens any more.
+            Event::Submitted { task, .. } if self.gone.contains_key(&owner(task)) => {}
             Event::Submitted { task, order, payload } => self.submit(task, order, payload),
             Event::Wanted { task, taken } => self.want(task, taken),
             Event::Released { task } => self.release(task),
             Event::Detached { task } => self.detach(task),
             Event::Cancelled { task } => self.cancel(task),
             Event::Ended { worker, task, ending } => self.end(worker, task, ending),
+            Event::Rested { task } => self.try_again(task),
             Event::Returned { worker, tasks } => {
                 tasks.into_iter().for_each(|task| self.take_back(worker, task));
             }
@@ -294,10 +333,12 @@ impl<P> Tasks<P> {
                 None => failed = Some(self.gone(*need)),
             }
         }
-        if let Some(rank) = order.on.filter(|rank| *rank >= self.places.len()) {
-            let problem = format!("a task is to run on rank {rank}, and there are {} ranks", self.places.len());
-            let (call, remedy) = (format!("task {task}"), "name a rank that there is, or start more".into());
-            failed = Some(ErrorKind::Refused { call, problem, remedy }.into());
+        if let Some(problem) = self.problem(&order) {
+            failed = Some(problem);
+        }
+        if let Some(parent) = order.parent {
+            // It will wait for what it submits, and others may run there meanwhile.
+            self.placement.makes_room(owner(task), parent);
         }
         let handle = if order.detached { Handle::Gone } else { Handle::Held };
         let (readers, state) = (BTreeSet::new(), State::Waiting);
@@ -309,6 +350,18 @@ impl<P> Tasks<P> {
             None if lacks == 0 => self.place(task),
             None => {}
         }
+    }
+
+    /// Why no rank will ever run it.
+    fn problem(&self, order: &Order) -> Option<Error> {
+        let (problem, remedy) = if let Some(rank) = order.on.filter(|rank| *rank >= self.places.len()) {
+            let problem = format!("it is to run on rank {rank}, and there are {} ranks", self.places.len());
+            (problem, "name a rank that there is, or start more")
+        } else {
+            let problem = self.placement.problem(&order.demand, |worker| self.gone.contains_key(&worker))?;
+            (problem, "ask for less, or declare what each rank has: RANKFOLD_RESOURCES=\"gpu=4,mem=64GiB\"")
+        };
+        Some(ErrorKind::Refused { call: "a task".into(), problem, remedy: remedy.into() }.into())
     }
 
     fn gone(&self, need: TaskId) -> Error {
@@ -330,6 +383,10 @@ impl<P> Tasks<P> {
             let error = error.clone();
             return self.fail(task, error);
         }
+        if let Some(problem) = (!self.gone.is_empty()).then(|| self.problem(&entry.order)).flatten() {
+            return self.fail(task, problem);
+        }
+        let entry = &self.tasks[&task];
         let want = self.placement.place(task, &entry.order, &held);
         self.tasks.get_mut(&task).expect("it is being placed").state = State::Placed(want);
     }
@@ -363,167 +420,6 @@ impl<P> Tasks<P> {
             }
             _ => Source::Small,
         }
-    }
-
-    fn end(&mut self, worker: usize, task: TaskId, ending: Ending) {
-        let is_held = |entry: &Task<P>| matches!(entry.state, State::Held(holder) if holder == worker);
-        let known = self.tasks.get(&task);
-        let Some(entry) = known.filter(|entry| is_held(entry)) else {
-            if planted(Mutant::SettledTwice) && known.is_some() {
-                self.actions.push_back(Action::Settle { task, failed: None });
-            }
-            // It was given to another since, or settled: what this one has made is not needed.
-            self.placement.ended(worker, task, None);
-            if let Ending::Large { .. } = ending {
-                self.actions.push_back(Action::Free { worker, task });
-            }
-            return;
-        };
-        let kind = entry.order.kind;
-        self.has_read(worker, task);
-        let entry = &self.tasks[&task];
-        match ending {
-            Ending::Small { seconds } => {
-                self.placement.ended(worker, task, Some((kind, seconds)));
-                self.settle(task, State::Small);
-            }
-            Ending::Large { bytes, seconds } => {
-                self.placement.ended(worker, task, Some((kind, seconds)));
-                self.settle(task, State::Large { holders: vec![worker], coming: BTreeSet::new(), bytes });
-            }
-            Ending::Failed { error } => {
-                self.placement.ended(worker, task, None);
-                let again = entry.attempts <= entry.order.retries || planted(Mutant::TaskRetriesWithoutEnd);
-                if error.may_pass() && again && !entry.cancelled {
-                    self.place(task);
-                } else {
-                    let attempts = entry.attempts;
-                    self.fail(task, error.after(attempts));
-                }
-            }
-        }
-    }
-
-    /// Who has run a task has all that it needs.
-    fn has_read(&mut self, worker: usize, task: TaskId) {
-        for need in self.tasks[&task].order.needs.clone() {
-            if let Some(Task { state: State::Large { holders, coming, .. }, .. }) = self.tasks.get_mut(&need)
-                && coming.remove(&worker)
-            {
-                holders.push(worker);
-            }
-        }
-    }
-
-    fn take_back(&mut self, worker: usize, task: TaskId) {
-        self.placement.returned(worker, task);
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
-        if !matches!(entry.state, State::Held(holder) if holder == worker) {
-            return;
-        }
-        entry.attempts -= 1;
-        entry.state = State::Waiting;
-        if entry.cancelled {
-            self.fail(task, cancelled(task));
-        } else if entry.is_needed() {
-            if !planted(Mutant::TaskReturnForgotten) {
-                let want = self.placement.place_anywhere(task, &entry.order);
-                entry.state = State::Placed(want);
-            }
-        } else {
-            self.forget(task);
-        }
-    }
-
-    /// A task has come to its end: tells who has a handle, and those who wait for the value.
-    fn settle(&mut self, task: TaskId, state: State) {
-        let entry = self.tasks.get_mut(&task).expect("it is being settled");
-        let failed = if let State::Failed(failure) = &state { Some(failure.clone()) } else { None };
-        let first = if let State::Large { holders, .. } = &state { holders.first().copied() } else { None };
-        entry.state = state;
-        self.open -= 1;
-        if entry.handle != Handle::Gone || entry.order.detached {
-            self.actions.push_back(Action::Settle { task, failed: failed.clone() });
-        }
-        if let Some(failure) = failed.clone().filter(|_| entry.handle == Handle::Gone && entry.order.detached) {
-            self.actions.push_back(Action::Tell { task, failure });
-        }
-        if let (Handle::Wanted | Handle::Taken, Some(from)) = (entry.handle, first) {
-            let taken = entry.handle == Handle::Taken && entry.readers.is_empty();
-            self.actions.push_back(Action::Bring { task, from, taken });
-        }
-        let readers = std::mem::take(&mut entry.readers);
-        let needs = entry.order.needs.clone();
-        needs.into_iter().for_each(|need| self.read(need, task));
-        if let Some(failure) = failed.filter(|_| !planted(Mutant::CauseForgotten)) {
-            readers.into_iter().for_each(|reader| self.fail(reader, caused_by(&failure)));
-        } else {
-            readers.iter().for_each(|reader| self.lacks_one_less(*reader));
-            self.tasks.get_mut(&task).expect("its readers are not through with it").readers = readers;
-        }
-        self.free_if_unused(task);
-    }
-
-    fn lacks_one_less(&mut self, task: TaskId) {
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
-        entry.lacks -= 1;
-        if entry.lacks == 0 && matches!(entry.state, State::Waiting) {
-            self.place(task);
-        }
-    }
-
-    /// `reader` is through with a value.
-    fn read(&mut self, value: TaskId, reader: TaskId) {
-        let Some(entry) = self.tasks.get_mut(&value) else { return };
-        entry.readers.remove(&reader);
-        if entry.state.is_settled() {
-            self.free_if_unused(value);
-        } else if !entry.is_needed() {
-            self.unneeded.push(value);
-        }
-    }
-
-    fn fail(&mut self, task: TaskId, failure: Error) {
-        self.failing.push_back((task, failure));
-    }
-
-    fn follow_up(&mut self) {
-        loop {
-            if let Some((task, failure)) = self.failing.pop_front() {
-                self.fail_now(task, failure);
-            } else if let Some(task) = self.unneeded.pop() {
-                if self.tasks.get(&task).is_some_and(|entry| !entry.is_needed() && !entry.state.is_settled()) {
-                    self.forget(task);
-                }
-            } else {
-                return;
-            }
-        }
-    }
-
-    fn fail_now(&mut self, task: TaskId, failure: Error) {
-        let Some(entry) = self.tasks.get(&task) else { return };
-        match &entry.state {
-            State::Waiting | State::Held(_) => {}
-            State::Placed(want) => self.placement.forget(task, &entry.order, *want),
-            State::Small | State::Large { .. } | State::Failed(_) | State::Freed => return,
-        }
-        self.settle(task, State::Failed(failure));
-    }
-
-    fn free_if_unused(&mut self, task: TaskId) {
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
-        let has_readers = !entry.readers.is_empty() && !planted(Mutant::ReadersIgnored);
-        let is_free = matches!(entry.state, State::Freed);
-        if entry.handle != Handle::Gone || has_readers || !entry.state.is_settled() || is_free {
-            return;
-        }
-        if let State::Large { holders, coming, .. } = std::mem::replace(&mut entry.state, State::Freed) {
-            let all = holders.into_iter().chain(coming.into_iter().filter(|_| !planted(Mutant::CopiesKept)));
-            let present = all.filter(|worker| self.present.contains(worker));
-            self.actions.extend(present.map(|worker| Action::Free { worker, task }));
-        }
-        self.freed.push(task);
     }
 }
 

@@ -5,17 +5,21 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
+use super::threads::{Threads, is_asked_to_stop, stop_if_asked};
 use crate::code::Code;
 use crate::error::Error;
 use crate::lock::lock;
-use crate::master::tasks::{Order, TaskId};
+use crate::master::tasks::{FIRST_OF_RANK, Order, TaskId};
 use crate::worker::caught::{Caught, catch};
 use crate::worker::kept::{Kept, discard};
 use crate::worker::runner::{Made, Trouble};
+use crate::worker::usage::Usage;
 
 /// Who waits looks so long before it sleeps: most answers are there within it, and a sleep costs as much.
 const LOOKING: Duration = Duration::from_micros(50);
@@ -41,7 +45,7 @@ pub(crate) enum Note {
     Ended {
         task: TaskId,
         result: Result<Made, Trouble>,
-        seconds: f64,
+        usage: Usage,
     },
     /// A value is written as bytes, behind its number, for a rank that has asked for it.
     Written {
@@ -57,14 +61,75 @@ pub(crate) struct Payload {
     pub name: Cow<'static, str>,
     pub code: Code,
     pub arguments: Vec<u8>,
-    pub slot: Arc<Slot>,
+    /// How long it may run.
+    pub timeout: Option<Duration>,
+    /// How long it rests before it is tried again, the first time.
+    pub backoff: Duration,
+    /// Of a task that was submitted on this rank.
+    pub slot: Option<Arc<Slot>>,
     /// Its value, if that is small.
     pub small: Option<Arc<Vec<u8>>>,
+    /// When it was submitted, or this rank heard of it; and when it was given to a rank.
+    pub submitted: Instant,
+    pub assigned: Option<Instant>,
+    pub timing: Option<Timing>,
+}
+
+impl Payload {
+    pub fn new(name: Cow<'static, str>, code: Code, arguments: Vec<u8>, slot: Option<Arc<Slot>>) -> Self {
+        Self {
+            name,
+            code,
+            arguments,
+            timeout: None,
+            backoff: Duration::ZERO,
+            slot,
+            small: None,
+            submitted: Instant::now(),
+            assigned: None,
+            timing: None,
+        }
+    }
+}
+
+/// What one task took, where it has run to its end.
+///
+/// # Examples
+///
+/// ```
+/// # let world = rankfold::World::local(2)?;
+/// let timing = world.pool(|pool| {
+///     let nap = pool.submit(|ms: u64| std::thread::sleep(std::time::Duration::from_millis(ms)), (20,))?;
+///     nap.wait()?;
+///     Ok::<_, rankfold::Error>(nap.timing().expect("it has run"))
+/// })?.unwrap()?;
+/// assert!(timing.wall.as_millis() >= 20 && timing.cpu < timing.wall && timing.rank < 2);
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// From its submission until a rank was chosen to run it: it needed values, or all ranks were busy.
+    pub queued: Duration,
+    /// From its arrival at that rank until it began: values were on their way, or all threads were busy.
+    pub waited: Duration,
+    /// From its beginning to its end.
+    pub wall: Duration,
+    /// Processor time of the thread that ran it; what it did in parallel on other threads is not in it.
+    pub cpu: Duration,
+    /// The most memory that the rank's process has had so far, in bytes; of tasks shorter than 10 ms, the value that was
+    /// seen last. 0 where the system does not say.
+    pub peak_memory: u64,
+    /// The rank that ran it; [`Pool::host`](crate::Pool::host) gives its host.
+    pub rank: usize,
 }
 
 /// The notes, and the bell.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Desk {
+    /// The number of the first task that is submitted on this rank.
+    first: TaskId,
+    /// The threads of this rank: those who wait for slots may be some of them.
+    threads: OnceLock<Weak<Threads>>,
     notes: Mutex<Notes>,
     came: Condvar,
     /// Those who wait for slots.
@@ -84,6 +149,21 @@ struct Notes {
 }
 
 impl Desk {
+    pub fn new(rank: usize) -> Arc<Self> {
+        Arc::new(Self {
+            first: rank as TaskId * FIRST_OF_RANK,
+            threads: OnceLock::new(),
+            notes: Mutex::default(),
+            came: Condvar::new(),
+            waiting: Mutex::default(),
+            bell: Condvar::new(),
+        })
+    }
+
+    pub fn tell_of(&self, threads: &Arc<Threads>) {
+        let _ = self.threads.set(Arc::downgrade(threads));
+    }
+
     /// Puts a note down. After the end nobody reads it, for the reason that is given.
     pub fn post(&self, note: Note) -> Result<(), Option<Error>> {
         let mut notes = lock(&self.notes);
@@ -105,7 +185,7 @@ impl Desk {
         if notes.is_over {
             return Err(notes.why.clone());
         }
-        let task = notes.next;
+        let task = self.first + notes.next;
         notes.next += 1;
         notes.notes.push(Note::Submit { task, order, payload });
         self.wake(notes);
@@ -159,8 +239,10 @@ impl Desk {
         }
     }
 
-    /// Waits until `look` finds something, or until the deadline.
+    /// Waits until `look` finds something, or until the deadline. A task that waits gives its place to another one; it
+    /// ends here if it is asked to stop.
     pub fn wait<R>(&self, deadline: Option<Instant>, mut look: impl FnMut() -> Option<R>) -> Option<R> {
+        stop_if_asked();
         let begun = Instant::now();
         while begun.elapsed() < LOOKING {
             if let Some(found) = look() {
@@ -168,12 +250,24 @@ impl Desk {
             }
             std::thread::yield_now();
         }
+        let threads = rayon::current_thread_index().and_then(|_| self.threads.get()?.upgrade());
+        let away = threads.as_ref().map(Threads::give_way);
+        let found = self.wait_for_the_bell(deadline, look);
+        drop(away);
+        stop_if_asked();
+        found
+    }
+
+    fn wait_for_the_bell<R>(&self, deadline: Option<Instant>, mut look: impl FnMut() -> Option<R>) -> Option<R> {
         let mut waiting = lock(&self.waiting);
         *waiting += 1;
         let found = loop {
             // Looked at while the bell cannot ring, so that no change is missed.
             if let Some(found) = look() {
                 break Some(found);
+            }
+            if is_asked_to_stop() {
+                break None;
             }
             waiting = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => break None,
@@ -193,6 +287,7 @@ pub(crate) struct Slot(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     outcome: Option<Result<(), Error>>,
+    timing: Option<Timing>,
     /// The value, once it is here.
     value: Option<Arc<Kept>>,
     /// Somebody waits for the value, wherever it is.
@@ -244,14 +339,25 @@ impl Then {
     }
 }
 
+/// The end of a task.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub outcome: Result<(), Error>,
+    /// Its value, if that is small.
+    pub value: Option<Arc<Kept>>,
+    pub timing: Option<Timing>,
+}
+
 impl Slot {
     /// The task has come to its end; a small value has come along. Gives what is to be done then.
     #[must_use]
-    pub fn settle(&self, outcome: Result<(), Error>, value: Option<Arc<Kept>>) -> Vec<Then> {
+    pub fn settle(&self, settled: Settled) -> Vec<Then> {
+        let Settled { outcome, value, timing } = settled;
         let mut inner = lock(&self.0);
         if inner.outcome.is_none() {
             inner.outcome = Some(outcome);
             inner.value = value;
+            inner.timing = timing;
         }
         std::mem::take(&mut inner.then)
     }
@@ -269,6 +375,10 @@ impl Slot {
 
     pub fn outcome(&self) -> Option<Result<(), Error>> {
         lock(&self.0).outcome.clone()
+    }
+
+    pub fn timing(&self) -> Option<Timing> {
+        lock(&self.0).timing
     }
 
     pub fn is_settled(&self) -> bool {

@@ -1,25 +1,29 @@
 //! Rank 0's loop in a pool: notes from the desk and messages from the ranks in, the actions of [`Tasks`] out.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::TOGETHER;
-use super::desk::{Desk, Note, Payload, Slot, Then};
+use super::bringing::{Bringing, Expected, over};
+use super::desk::{Desk, Note, Payload, Settled, Timing};
+use super::rests::Rests;
 use super::server::{Obeyed, Server};
 use crate::error::{Error, ErrorKind};
 use crate::master::scheduler::GRACE;
-use crate::master::tasks::{Action, Ending, Event, Source, TaskId, Tasks};
+use crate::master::tasks::{Action, Ending, Event, Source, TaskId, Tasks, owner};
 use crate::rank::Rank;
 use crate::transport::Channel;
 use crate::transport::wait::{Mood, Waiter, sharpen_timer};
 use crate::wire::{
-    Assignment, EndedTask, FromServer, Input, InputFrom, Message, Signature, TaskResult, ToMaster, ToServer, ToWorker,
+    Asked, Assignment, EndedTask, FromServer, Input, InputFrom, Message, Signature, Submission, TaskResult, ToMaster,
+    ToServer, ToWorker, Told,
 };
 use crate::worker::kept::Kept;
+
+/// How often the clock is looked at for tasks that have one.
+pub(super) const LOOK_AFTER: Duration = Duration::from_millis(1);
 
 pub(super) struct Host<'h> {
     rank: &'h mut Rank,
@@ -30,10 +34,14 @@ pub(super) struct Host<'h> {
     /// Tasks and values on their way out, by rank.
     assigned: BTreeMap<usize, Vec<Assignment>>,
     freed: BTreeMap<usize, Vec<TaskId>>,
+    told: BTreeMap<usize, Vec<Told>>,
     /// Values that are on their way here, for somebody who waits for them.
-    brought: BTreeMap<TaskId, Bringing>,
-    /// Where the user's functions are called that are to be called when tasks end: they may take long.
-    callbacks: Option<Callbacks>,
+    bringing: Bringing,
+    /// Tasks that rest before they are tried again.
+    rests: Rests,
+    looked: Instant,
+    /// What tasks are called that have taken too long: some may go on, and have to be named when they are forgotten.
+    late: BTreeMap<TaskId, String>,
     /// The ranks that have come.
     entered: BTreeSet<usize>,
     /// Why the pool cannot go on.
@@ -41,17 +49,6 @@ pub(super) struct Host<'h> {
     /// The ranks that have stopped since.
     stopped: BTreeSet<usize>,
     waiter: Waiter,
-}
-
-struct Bringing {
-    slot: Arc<Slot>,
-    from: usize,
-    name: Cow<'static, str>,
-}
-
-struct Callbacks {
-    sender: Sender<Then>,
-    thread: JoinHandle<()>,
 }
 
 /// Serves the user's closure on rank 0 until everything has run. Collective: the other ranks serve meanwhile.
@@ -63,7 +60,7 @@ pub(super) fn host(rank: &mut Rank, desk: &Arc<Desk>, signature: Signature) -> R
     sharpen_timer();
     rank.begin_vigil();
     let server = Server::new(rank, desk);
-    let tasks = Tasks::new(&rank.places, &rank.threads);
+    let tasks = Tasks::new(&rank.places, &rank.threads, &rank.resources);
     let mut host = Host {
         rank,
         desk: Arc::clone(desk),
@@ -72,8 +69,11 @@ pub(super) fn host(rank: &mut Rank, desk: &Arc<Desk>, signature: Signature) -> R
         server,
         assigned: BTreeMap::new(),
         freed: BTreeMap::new(),
-        brought: BTreeMap::new(),
-        callbacks: None,
+        told: BTreeMap::new(),
+        bringing: Bringing::default(),
+        rests: Rests::default(),
+        looked: Instant::now(),
+        late: BTreeMap::new(),
         entered: BTreeSet::new(),
         broken: None,
         stopped: BTreeSet::new(),
@@ -103,6 +103,7 @@ impl Host<'_> {
             }
             self.look_for_leavers();
             self.look_around()?;
+            self.look_after();
             if let Some(error) = self.broken.clone() {
                 return self.stop(error);
             }
@@ -124,8 +125,8 @@ impl Host<'_> {
                 self.tell_that_it_is_over(None);
                 self.tasks.handle(Event::Closed);
             }
-            Note::Ended { task, result, seconds } => {
-                let ended = self.server.ended(task, result, seconds);
+            Note::Ended { task, result, usage } => {
+                let ended = self.server.ended(task, result, usage);
                 self.on_ended(0, ended);
             }
             Note::Written { to, bytes } => self.rank.send_bytes(to, Channel::Values, bytes)?,
@@ -143,10 +144,35 @@ impl Host<'_> {
             Message::FromServer(FromServer::Returned(tasks)) => {
                 self.tasks.handle(Event::Returned { worker: from, tasks });
             }
+            Message::FromServer(FromServer::Asked(asked)) => {
+                asked.into_iter().for_each(|asked| self.on_asked(asked));
+            }
+            Message::FromServer(FromServer::Hung(task)) => {
+                let place = self.rank.places[from].clone();
+                // The task has failed already, and may be forgotten.
+                let task = self.late.get(&task).cloned().unwrap_or_else(|| self.name_of(task));
+                let error = ErrorKind::Hung { task, place }.into();
+                eprintln!("rankfold: warning: {error}");
+                self.lose(from, &error);
+            }
             Message::ToServer(message) => self.obey(from, message)?,
             _ => {}
         }
         Ok(())
+    }
+
+    fn on_asked(&mut self, asked: Asked) {
+        self.tasks.handle(match asked {
+            Asked::Submit(submission) => {
+                let Submission { task, order, name, code, arguments, timeout, backoff } = *submission;
+                let payload = Payload { timeout, backoff, ..Payload::new(name.into(), code, arguments, None) };
+                Event::Submitted { task, order, payload }
+            }
+            Asked::Want { task, taken } => Event::Wanted { task, taken },
+            Asked::Release(task) => Event::Released { task },
+            Asked::Detach(task) => Event::Detached { task },
+            Asked::Cancel(task) => Event::Cancelled { task },
+        });
     }
 
     fn on_hello(&mut self, worker: usize, theirs: Result<Signature, Error>) {
@@ -167,8 +193,15 @@ impl Host<'_> {
     }
 
     fn on_ended(&mut self, worker: usize, ended: EndedTask) {
-        let EndedTask { task, result, seconds } = ended;
-        let payload = self.tasks.payload_mut(task);
+        let EndedTask { task, result, usage } = ended;
+        // What it waited for others was their time.
+        let seconds = usage.wall.saturating_sub(usage.waited).as_secs_f64();
+        let mut payload = self.tasks.payload_mut(task);
+        if let Some(payload) = &mut payload {
+            let queued = payload.assigned.map_or(Duration::ZERO, |assigned| assigned - payload.submitted);
+            let (waited, wall, cpu, peak_memory) = (usage.idle, usage.wall, usage.cpu, usage.peak);
+            payload.timing = Some(Timing { queued, waited, wall, cpu, peak_memory, rank: worker });
+        }
         let ending = match result {
             TaskResult::Small(bytes) => {
                 if let Some(payload) = payload {
@@ -177,6 +210,12 @@ impl Host<'_> {
                 Ending::Small { seconds }
             }
             TaskResult::Large(bytes) => Ending::Large { bytes, seconds },
+            TaskResult::Failed(error) if error.is_too_long() => {
+                let name = payload.map_or_else(|| format!("task {task}"), |payload| payload.name.to_string());
+                let error = error.in_call(&name);
+                self.late.insert(task, name);
+                Ending::Failed { error }
+            }
             TaskResult::Failed(error) => Ending::Failed {
                 error: match payload {
                     Some(payload) => error.in_call(&payload.name),
@@ -190,10 +229,7 @@ impl Host<'_> {
     /// A value that was on its way here, for somebody who waits for it or for a task.
     fn on_value(&mut self, bytes: Vec<u8>) {
         let Some((value, kept)) = self.server.read(bytes) else { return };
-        if let Some(Bringing { slot, from, name }) = self.brought.remove(&value) {
-            let place = &self.rank.places[from];
-            let then = slot.bring(kept.clone().map_err(|absent| absent.into_error(&name, place)));
-            self.follow(then);
+        if self.bringing.arrived(value, &kept, &self.rank.places) {
             self.desk.ring();
         }
         self.server.arrived(value, &kept);
@@ -210,42 +246,79 @@ impl Host<'_> {
                     self.flush(worker)?;
                     self.command(worker, ToServer::Recall(tasks))?;
                 }
-                Action::Bring { task, from, taken } => self.bring(task, from, taken)?,
+                Action::Stop { worker, task } => {
+                    self.flush(worker)?;
+                    self.command(worker, ToServer::Cancel(task))?;
+                }
+                Action::Bring { task, from, taken } if owner(task) == 0 => self.bring(task, from, taken)?,
+                Action::Bring { task, from, taken } => self.tell(task, Told::Bring { task, from, taken }),
                 Action::Free { worker, task } => self.freed.entry(worker).or_default().push(task),
                 Action::Settle { task, failed } => {
                     settled = true;
-                    if let Some(payload) = self.tasks.payload_mut(task) {
-                        // It will not run again.
-                        payload.arguments = Vec::new();
-                        let value = payload.small.clone().map(|bytes| Arc::new(Kept::bytes(bytes, 0)));
-                        let then = payload
-                            .slot
-                            .settle(failed.map_or(Ok(()), |error| Err(error.in_call(&payload.name))), value);
-                        self.follow(then);
-                    }
+                    self.settle(task, failed);
+                }
+                Action::Rest { task, attempts } => {
+                    let least = self.tasks.payload(task).map_or(Duration::ZERO, |payload| payload.backoff);
+                    self.rests.add(task, least, attempts);
                 }
                 Action::Miss { worker, lost } => self.command(worker, ToServer::Miss(lost))?,
                 Action::Unavailable { task, error } => {
                     settled = true;
-                    self.brought.remove(&task);
-                    if let Some(slot) = self.tasks.payload(task).map(|payload| Arc::clone(&payload.slot)) {
-                        let then = slot.bring(Err(error));
-                        self.follow(then);
-                    }
+                    self.unavailable(task, error);
                 }
                 Action::Tell { task, failure } => {
-                    let name = self.tasks.payload(task).map_or("a task", |payload| &payload.name);
-                    eprintln!("rankfold: error: {name}, which nobody waits for: {failure}");
+                    eprintln!("rankfold: error: {}, which nobody waits for: {failure}", self.name_of(task));
                 }
                 Action::Finish => finished = true,
             }
         }
-        let waiting: Vec<usize> = self.assigned.keys().chain(self.freed.keys()).copied().collect();
+        let waiting = self.assigned.keys().chain(self.freed.keys()).chain(self.told.keys());
+        let waiting: BTreeSet<usize> = waiting.copied().collect();
         waiting.into_iter().try_for_each(|worker| self.flush(worker))?;
         if settled {
             self.desk.ring();
         }
         Ok(finished)
+    }
+
+    /// A task has come to its end: whoever has submitted it learns that.
+    fn settle(&mut self, task: TaskId, failed: Option<Error>) {
+        let Some(payload) = self.tasks.payload_mut(task) else { return };
+        // It will not run again.
+        payload.arguments = Vec::new();
+        let failed = failed.map(|error| error.in_call(&payload.name));
+        let timing = payload.timing.filter(|_| failed.is_none());
+        if let Some(slot) = payload.slot.clone() {
+            let value = payload.small.clone().map(|bytes| Arc::new(Kept::bytes(bytes, 0)));
+            let outcome = failed.map_or(Ok(()), Err);
+            self.bringing.follow(slot.settle(Settled { outcome, value, timing }));
+        } else {
+            let small = payload.small.as_ref().map(|bytes| bytes.to_vec().into());
+            self.tell(task, Told::Settled { task, failed, small, timing });
+        }
+    }
+
+    /// A value that somebody has a handle on is lost.
+    fn unavailable(&mut self, task: TaskId, error: Error) {
+        self.bringing.forget(task);
+        let Some(payload) = self.tasks.payload(task) else { return };
+        let error = error.in_call(&payload.name);
+        match payload.slot.clone() {
+            Some(slot) => self.bringing.follow(slot.bring(Err(error))),
+            None => self.tell(task, Told::Unavailable { task, error }),
+        }
+    }
+
+    /// Something that the rank which has submitted this task is to know.
+    fn tell(&mut self, task: TaskId, told: Told) {
+        let owner = owner(task);
+        if !self.rank.lost.contains(&owner) {
+            self.told.entry(owner).or_default().push(told);
+        }
+    }
+
+    fn name_of(&self, task: TaskId) -> String {
+        self.tasks.payload(task).map_or_else(|| format!("task {task}"), |payload| payload.name.to_string())
     }
 
     fn assign(&mut self, worker: usize, task: TaskId, inputs: &[(TaskId, Source)]) -> Result<(), Error> {
@@ -258,8 +331,11 @@ impl Host<'_> {
             Input { value: *value, from }
         };
         let inputs = inputs.iter().map(input).collect();
-        let payload = self.tasks.payload(task).expect("a task that is assigned is known");
-        let assignment = Assignment { task, code: payload.code, arguments: payload.arguments.clone(), inputs };
+        let depth = self.tasks.depth(task);
+        let payload = self.tasks.payload_mut(task).expect("a task that is assigned is known");
+        payload.assigned = Some(Instant::now());
+        let Payload { code, timeout, .. } = *payload;
+        let assignment = Assignment { task, code, arguments: payload.arguments.clone(), inputs, depth, timeout };
         let together = self.assigned.entry(worker).or_default();
         together.push(assignment);
         if together.len() >= TOGETHER { self.flush(worker) } else { Ok(()) }
@@ -269,6 +345,9 @@ impl Host<'_> {
     fn flush(&mut self, worker: usize) -> Result<(), Error> {
         if let Some(freed) = self.freed.remove(&worker) {
             self.command(worker, ToServer::Free(freed))?;
+        }
+        if let Some(told) = self.told.remove(&worker) {
+            self.command(worker, ToServer::Tell(told))?;
         }
         match self.assigned.remove(&worker) {
             Some(assigned) => self.command(worker, ToServer::Run(assigned)),
@@ -297,15 +376,14 @@ impl Host<'_> {
 
     fn bring(&mut self, task: TaskId, from: usize, taken: bool) -> Result<(), Error> {
         let Some(payload) = self.tasks.payload(task) else { return Ok(()) };
-        let (slot, name) = (Arc::clone(&payload.slot), payload.name.clone());
+        let (Some(slot), name) = (payload.slot.clone(), payload.name.clone()) else { return Ok(()) };
         let here = if taken { self.server.take(task) } else { self.server.kept(task) };
         if let Some(kept) = here {
-            let then = slot.bring(Ok(kept));
-            self.follow(then);
+            self.bringing.follow(slot.bring(Ok(kept)));
             self.desk.ring();
             return Ok(());
         }
-        self.brought.insert(task, Bringing { slot, from, name });
+        self.bringing.expect(task, Expected { slot, from, name });
         self.rank.send(from, Message::ToServer(ToServer::Fetch(task)))
     }
 
@@ -318,24 +396,48 @@ impl Host<'_> {
                 // It is busy with something of the program's own, and waited for.
                 continue;
             }
-            self.rank.lost.insert(worker);
             let seconds = silence.as_secs();
             let (place, waiting) = (self.rank.places[worker].clone(), self.rank.place.clone());
             eprintln!(
                 "rankfold: warning: {place} has not answered for {seconds} s; its tasks run on other ranks, and the values \
                  that it alone had are lost (RANKFOLD_PATIENCE=seconds bears longer silence)"
             );
-            let error = ErrorKind::Silent { place, seconds, waiting }.into();
-            self.tasks.handle(Event::Lost { worker, error });
-            // Another rank may have a copy of what it was to send.
-            let again: Vec<TaskId> =
-                self.brought.iter().filter(|(_, bringing)| bringing.from == worker).map(|(task, _)| *task).collect();
-            for task in again {
-                self.brought.remove(&task);
-                self.tasks.handle(Event::Wanted { task, taken: false });
-            }
+            self.lose(worker, &ErrorKind::Silent { place, seconds, waiting }.into());
         }
         Ok(())
+    }
+
+    /// A rank is not relied on any more.
+    fn lose(&mut self, worker: usize, error: &Error) {
+        if !self.rank.lost.insert(worker) {
+            return;
+        }
+        self.told.remove(&worker);
+        self.tasks.handle(Event::Lost { worker, error: error.clone() });
+        // Another rank may have a copy of what it was to send.
+        for task in self.bringing.missed(worker) {
+            self.tasks.handle(Event::Wanted { task, taken: false });
+        }
+    }
+
+    /// Looks at the clock for the tasks that have one.
+    fn look_after(&mut self) {
+        if self.looked.elapsed() < LOOK_AFTER {
+            return;
+        }
+        self.looked = Instant::now();
+        for task in self.rests.over(self.looked) {
+            self.tasks.handle(Event::Rested { task });
+        }
+        let (late, hung) = self.server.look_after(self.rank.patience.bound());
+        late.into_iter().for_each(|ended| self.on_ended(0, ended));
+        if let Some(task) = hung {
+            let name = self.late.get(&task).cloned().unwrap_or_else(|| self.name_of(task));
+            let place = &self.rank.place;
+            eprintln!(
+                "rankfold: warning: {name} goes on on {place} long after its time was up, and keeps a thread from others"
+            );
+        }
     }
 
     /// A rank that left the program before the pool began will never serve.
@@ -379,41 +481,19 @@ impl Host<'_> {
             self.tasks.handle(Event::Submitted { task, order, payload });
         }
         self.tell_that_it_is_over(error);
-    }
-
-    fn tell_that_it_is_over(&mut self, error: Option<&Error>) {
-        let over =
-            |name: &str| error.cloned().unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_owned() }.into());
-        let mut all = Vec::new();
-        for payload in self.tasks.held_payloads().filter(|payload| payload.slot.value().is_none()) {
-            all.extend(payload.slot.bring(Err(over(&payload.name))));
-        }
-        for Bringing { slot, name, .. } in std::mem::take(&mut self.brought).into_values() {
-            all.extend(slot.bring(Err(over(&name))));
-        }
-        self.follow(all);
+        self.bringing.give_up(error);
         self.desk.ring();
     }
 
-    /// Does what is to be done when tasks have come to their end.
-    fn follow(&mut self, then: Vec<Then>) {
-        for then in then {
-            if !matches!(then, Then::Call(_)) {
-                then.happen();
-                continue;
-            }
-            if self.callbacks.is_none() {
-                let (sender, receiver) = channel::<Then>();
-                let thread = thread::Builder::new().name("rankfold-callbacks".into());
-                let thread = thread.spawn(move || receiver.into_iter().for_each(Then::happen));
-                self.callbacks = thread.ok().map(|thread| Callbacks { sender, thread });
-            }
-            match &self.callbacks {
-                Some(callbacks) => drop(callbacks.sender.send(then)),
-                // Without a thread it happens here, if it may.
-                None => then.happen(),
+    fn tell_that_it_is_over(&mut self, error: Option<&Error>) {
+        let mut all = Vec::new();
+        for payload in self.tasks.held_payloads() {
+            if let Some(slot) = payload.slot.as_ref().filter(|slot| slot.value().is_none()) {
+                all.extend(slot.bring(Err(over(error, &payload.name))));
             }
         }
+        self.bringing.follow(all);
+        self.desk.ring();
     }
 
     fn wait(&mut self) {
@@ -423,13 +503,8 @@ impl Host<'_> {
 }
 
 impl Drop for Host<'_> {
-    /// Also when it unwinds, nobody waits for a value that will not come; and what is to be done at the end of tasks is.
+    /// Also when it unwinds, nobody waits for a value that will not come.
     fn drop(&mut self) {
         self.let_everybody_go(None);
-        if let Some(Callbacks { sender, thread }) = self.callbacks.take() {
-            drop(sender);
-            // Its panics are caught and told.
-            let _ = thread.join();
-        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::desk::{Desk, Note, Slot, Then};
+use super::desk::{Desk, Note, Slot, Then, Timing};
 use super::function::Data;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::master::tasks::TaskId;
@@ -186,8 +186,19 @@ impl<T> Remote<T> {
         self.slot.is_settled()
     }
 
-    /// Asks for the task not to be run. One that has begun is not interrupted. Whoever waits for it, or needs it, gets an
-    /// error if it does not run.
+    /// What the task took, if it has come to a good end.
+    ///
+    /// # Examples
+    ///
+    /// See [`Timing`].
+    #[must_use]
+    pub fn timing(&self) -> Option<Timing> {
+        self.slot.timing()
+    }
+
+    /// Asks for the task not to be run. One that has begun ends when it next waits for another task, or comes to
+    /// [`stop_if_asked`](crate::stop_if_asked); it is not interrupted before. Whoever waits for it, or needs it, gets an
+    /// error if it does not come to its end.
     ///
     /// # Examples
     ///

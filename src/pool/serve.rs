@@ -1,15 +1,22 @@
 //! The loop of a rank that serves a pool: tasks in, ends of tasks out, values to whoever asks.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::TOGETHER;
-use super::desk::{Desk, Note};
+use super::bringing::{Bringing, Expected, over};
+use super::desk::{Desk, Note, Payload, Settled, Slot};
+use super::host::LOOK_AFTER;
 use super::server::{Obeyed, Server};
 use crate::error::{Error, ErrorKind};
+use crate::master::tasks::TaskId;
 use crate::rank::Rank;
 use crate::transport::Channel;
 use crate::transport::wait::{Mood, Waiter, sharpen_timer};
-use crate::wire::{FromServer, Message, Signature, ToMaster, ToServer, ToWorker};
+use crate::wire::{Asked, EndedTask, FromServer, Message, Signature, Submission, ToMaster, ToServer, ToWorker, Told};
+use crate::worker::kept::Kept;
 
 /// Serves until rank 0 says that the pool is over. Collective.
 ///
@@ -20,10 +27,19 @@ pub(super) fn serve(rank: &mut Rank, signature: Signature) -> Result<(), Error> 
     sharpen_timer();
     rank.begin_vigil();
     rank.send(0, Message::ToMaster(ToMaster::Hello(Ok(signature))))?;
-    let desk = Arc::new(Desk::default());
-    let mut serving = Serving { server: Server::new(rank, &desk), rank, desk, has_heard: false, failed: None };
+    let desk = Desk::new(rank.rank());
+    let mut serving = Serving {
+        server: Server::new(rank, &desk),
+        rank,
+        desk,
+        slots: BTreeMap::new(),
+        bringing: Bringing::default(),
+        looked: Instant::now(),
+        has_heard: false,
+        failed: None,
+    };
     let result = serving.run();
-    serving.desk.end(result.as_ref().err());
+    serving.let_everybody_go(result.as_ref().err());
     result
 }
 
@@ -31,6 +47,11 @@ struct Serving<'s> {
     rank: &'s mut Rank,
     server: Server,
     desk: Arc<Desk>,
+    /// What is known of the tasks that tasks of this rank have submitted, and what errors call them.
+    slots: BTreeMap<TaskId, (Arc<Slot>, Cow<'static, str>)>,
+    /// Values that are on their way here, for a task that waits for them.
+    bringing: Bringing,
+    looked: Instant,
     /// Rank 0 has said something: it has entered the pool as well, and will not be silent. Before, it is waited for.
     has_heard: bool,
     /// Why the pool cannot go on.
@@ -52,12 +73,16 @@ impl Serving<'_> {
             while let Some(bytes) = self.rank.next_value() {
                 idle = false;
                 if let Some((value, kept)) = self.server.read(bytes) {
+                    if self.bringing.arrived(value, &kept, &self.rank.places) {
+                        self.desk.ring();
+                    }
                     self.server.arrived(value, &kept);
                 }
             }
             let notes = self.desk.take();
             idle &= notes.is_empty();
             self.tell(notes)?;
+            self.look_after()?;
             self.look_for_the_root()?;
             if self.rank.is_time_to_look_around() && self.has_heard && self.failed.is_none() {
                 let silent = self.rank.look_around()?;
@@ -93,7 +118,17 @@ impl Serving<'_> {
                 self.rank.lost = lost.into_iter().collect();
                 return Ok(true);
             }
+            Message::ToServer(ToServer::Tell(told)) => {
+                told.into_iter().try_for_each(|told| self.on_told(told))?;
+                self.desk.ring();
+            }
             Message::ToServer(message) => {
+                if let ToServer::Miss(lost) = &message {
+                    // Rank 0 names another rank, or says that there is none.
+                    let again = self.bringing.missed(*lost);
+                    let again: Vec<Asked> = again.into_iter().map(|task| Asked::Want { task, taken: false }).collect();
+                    self.ask(again)?;
+                }
                 let Obeyed { fetches, returned } = self.server.obey(from, message);
                 for (value, from) in fetches {
                     self.rank.send(from, Message::ToServer(ToServer::Fetch(value)))?;
@@ -115,22 +150,122 @@ impl Serving<'_> {
         Ok(false)
     }
 
-    /// Tells rank 0 of tasks that were run here, and sends values that were asked for.
-    fn tell(&mut self, notes: Vec<Note>) -> Result<(), Error> {
-        let mut ended = Vec::new();
-        for note in notes {
-            match note {
-                Note::Ended { task, result, seconds } => ended.push(self.server.ended(task, result, seconds)),
-                Note::Written { to, bytes } => self.rank.send_bytes(to, Channel::Values, bytes)?,
-                // Nobody here gives orders.
-                _ => {}
+    /// What became of a task that a task of this rank has submitted.
+    fn on_told(&mut self, told: Told) -> Result<(), Error> {
+        match told {
+            Told::Settled { task, failed, small, timing } => {
+                if let Some((slot, _)) = self.slots.get(&task) {
+                    let value = small.map(|bytes| Arc::new(Kept::bytes(bytes.into_vec(), 0)));
+                    let outcome = failed.map_or(Ok(()), Err);
+                    self.bringing.follow(slot.settle(Settled { outcome, value, timing }));
+                }
+            }
+            Told::Bring { task, from, taken } => {
+                let Some((slot, name)) = self.slots.get(&task).cloned() else { return Ok(()) };
+                let here = if taken { self.server.take(task) } else { self.server.kept(task) };
+                if let Some(kept) = here {
+                    self.bringing.follow(slot.bring(Ok(kept)));
+                } else {
+                    self.bringing.expect(task, Expected { slot, from, name });
+                    self.rank.send(from, Message::ToServer(ToServer::Fetch(task)))?;
+                }
+            }
+            Told::Unavailable { task, error } => {
+                self.bringing.forget(task);
+                if let Some((slot, _)) = self.slots.get(&task) {
+                    self.bringing.follow(slot.bring(Err(error)));
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Tells rank 0 of tasks that were run here and of what tasks want of others, and sends values that were asked for.
+    fn tell(&mut self, notes: Vec<Note>) -> Result<(), Error> {
+        let (mut ended, mut asked) = (Vec::new(), Vec::new());
+        for note in notes {
+            asked.extend(match note {
+                Note::Ended { task, result, usage } => {
+                    ended.push(self.server.ended(task, result, usage));
+                    None
+                }
+                Note::Written { to, bytes } => {
+                    self.rank.send_bytes(to, Channel::Values, bytes)?;
+                    None
+                }
+                Note::Submit { task, order, mut payload } => {
+                    let slot = payload.slot.take().expect("who submits something has a handle on it");
+                    self.slots.insert(task, (slot, payload.name.clone()));
+                    let Payload { name, code, arguments, timeout, backoff, .. } = payload;
+                    let name = name.into_owned();
+                    let submission = Submission { task, order, name, code, arguments, timeout, backoff };
+                    Some(Asked::Submit(Box::new(submission)))
+                }
+                Note::Want { task, taken } => Some(Asked::Want { task, taken }),
+                Note::Release(task) => {
+                    self.slots.remove(&task);
+                    self.bringing.forget(task);
+                    Some(Asked::Release(task))
+                }
+                Note::Detach(task) => Some(Asked::Detach(task)),
+                Note::Cancel(task) => Some(Asked::Cancel(task)),
+                // The program is on rank 0.
+                Note::Close => None,
+            });
+        }
+        // Before the ends: a task is not through with what it has submitted.
+        self.ask(asked)?;
+        self.tell_ends(ended)
+    }
+
+    fn ask(&mut self, mut asked: Vec<Asked>) -> Result<(), Error> {
+        while !asked.is_empty() {
+            let rest = asked.split_off(asked.len().min(TOGETHER));
+            self.rank.send(0, Message::FromServer(FromServer::Asked(asked)))?;
+            asked = rest;
+        }
+        Ok(())
+    }
+
+    fn tell_ends(&mut self, mut ended: Vec<EndedTask>) -> Result<(), Error> {
         while !ended.is_empty() {
             let rest = ended.split_off(ended.len().min(TOGETHER));
             self.rank.send(0, Message::FromServer(FromServer::Ended(ended)))?;
             ended = rest;
         }
         Ok(())
+    }
+
+    /// Looks at the clock for the tasks that have one.
+    fn look_after(&mut self) -> Result<(), Error> {
+        if self.looked.elapsed() < LOOK_AFTER {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let (late, hung) = self.server.look_after(self.rank.patience.bound());
+        self.tell_ends(late)?;
+        hung.map_or(Ok(()), |task| self.rank.send(0, Message::FromServer(FromServer::Hung(task))))
+    }
+
+    /// Nobody waits for a value that will not come.
+    fn let_everybody_go(&mut self, error: Option<&Error>) {
+        for (_, _, payload) in self.desk.end(error) {
+            let slot = payload.slot.expect("who submits something has a handle on it");
+            self.bringing.follow(slot.bring(Err(over(error, &payload.name))));
+        }
+        for (slot, name) in std::mem::take(&mut self.slots).into_values() {
+            if slot.value().is_none() {
+                self.bringing.follow(slot.bring(Err(over(error, &name))));
+            }
+        }
+        self.bringing.give_up(error);
+        self.desk.ring();
+    }
+}
+
+impl Drop for Serving<'_> {
+    /// Also when it unwinds.
+    fn drop(&mut self) {
+        self.let_everybody_go(None);
     }
 }

@@ -2,34 +2,30 @@
 //!
 //! Every rank has one, rank 0 as well. It never waits: what its threads are through with is on the desk.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{SendError, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, Note};
-use crate::code::Entry;
+use super::threads::{Threads, Work};
 use crate::error::{Error, ErrorKind, Place};
-use crate::lock::lock;
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
 use crate::wire::{self, Assignment, EndedTask, Input, InputFrom, TaskResult, ToServer};
-use crate::worker::backlog::Backlog;
 use crate::worker::caught::catch;
 use crate::worker::kept::{Kept, Unfit, discard};
-use crate::worker::runner::{self, Made, Trouble};
+use crate::worker::runner::{Made, Trouble};
+use crate::worker::usage::Usage;
 
 pub(super) struct Server {
     place: Place,
     /// The number of the call, in front of every value that travels.
     call: u64,
-    pool: Arc<ThreadPool>,
     desk: Arc<Desk>,
-    runs: Arc<Mutex<Runs>>,
+    threads: Arc<Threads>,
     store: BTreeMap<TaskId, Arc<Kept>>,
     /// Where values go that are wanted elsewhere: threads of the pool may be busy for long.
     writer: Option<Sender<Write>>,
@@ -67,30 +63,13 @@ impl Absent {
     }
 }
 
-/// What the threads take tasks from.
-#[derive(Default)]
-struct Runs {
-    backlog: Backlog<Work>,
-    /// Threads that look for tasks, or run one.
-    active: usize,
-}
-
-/// A task that was not begun.
-struct Work {
-    entry: Result<Entry, Absent>,
-    arguments: Vec<u8>,
-    values: Vec<TaskId>,
-    inputs: Vec<Option<Arc<Kept>>>,
-}
-
 impl Server {
     pub fn new(rank: &Rank, desk: &Arc<Desk>) -> Self {
         Self {
             place: rank.place.clone(),
             call: rank.call,
-            pool: Arc::clone(&rank.pool),
             desk: Arc::clone(desk),
-            runs: Arc::default(),
+            threads: Threads::new(rank, desk),
             store: BTreeMap::new(),
             writer: None,
         }
@@ -101,6 +80,9 @@ impl Server {
         match message {
             ToServer::Run(assignments) => Obeyed { fetches: self.run(assignments), ..Obeyed::default() },
             ToServer::Recall(tasks) => Obeyed { returned: Some(self.recall(tasks)), ..Obeyed::default() },
+            ToServer::Cancel(task) => {
+                Obeyed { returned: self.threads.stop(task).then(|| vec![task]), ..Obeyed::default() }
+            }
             ToServer::Miss(lost) => Obeyed { returned: Some(self.miss(lost)), ..Obeyed::default() },
             ToServer::Free(values) => {
                 values.into_iter().for_each(|value| self.free(value));
@@ -110,16 +92,17 @@ impl Server {
                 self.write(value, from);
                 Obeyed::default()
             }
-            // That concerns the loop.
-            ToServer::Finish { .. } => Obeyed::default(),
+            // These concern the loop.
+            ToServer::Tell(_) | ToServer::Finish { .. } => Obeyed::default(),
         }
     }
 
     /// Takes tasks. Gives the values that have to be fetched for them, with the rank that has each.
     fn run(&mut self, assignments: Vec<Assignment>) -> Vec<(TaskId, usize)> {
+        let came = Instant::now();
         let mut fetches = Vec::new();
-        let mut runs = lock(&self.runs);
-        for Assignment { task, code, arguments, inputs } in assignments {
+        let mut all = Vec::new();
+        for Assignment { task, code, arguments, inputs, depth, timeout } in assignments {
             let (mut lacks, mut values, mut found) = (BTreeMap::new(), Vec::new(), Vec::new());
             for Input { value, from } in inputs {
                 values.push(value);
@@ -133,33 +116,33 @@ impl Server {
                 });
             }
             let entry = code.entry().ok_or_else(|| Absent::Gone("this program has no such function".into()));
-            let work = Work { entry, arguments, values, inputs: found };
-            fetches.extend(runs.backlog.give(task, work, &lacks));
+            all.push((task, Work { entry, arguments, values, inputs: found, depth, timeout, came }, lacks));
         }
-        drop(runs);
-        self.start_threads();
+        self.threads.change(|backlog| {
+            for (task, work, lacks) in all {
+                fetches.extend(backlog.give(task, work.depth, work, &lacks));
+            }
+        });
         fetches
     }
 
     /// A value is here, or there is none.
     pub fn arrived(&mut self, value: TaskId, kept: &Result<Arc<Kept>, Absent>) {
-        let mut runs = lock(&self.runs);
-        let is_wanted = runs.backlog.arrived(value, |work| match kept {
+        let fill = |work: &mut Work| match kept {
             Ok(kept) => {
                 let places = work.values.iter().zip(&mut work.inputs).filter(|(other, _)| **other == value);
                 places.for_each(|(_, input)| *input = Some(Arc::clone(kept)));
             }
             Err(problem) => work.entry = Err(problem.clone()),
-        });
-        drop(runs);
+        };
+        let is_wanted = self.threads.change(|backlog| backlog.arrived(value, fill));
         if let (Ok(kept), true) = (kept, is_wanted) {
             self.store.insert(value, Arc::clone(kept));
         }
-        self.start_threads();
     }
 
     /// What is told of a task that was run here. A value that stays is kept.
-    pub fn ended(&mut self, task: TaskId, result: Result<Made, Trouble>, seconds: f64) -> EndedTask {
+    pub fn ended(&mut self, task: TaskId, result: Result<Made, Trouble>, usage: Usage) -> EndedTask {
         let result = match result {
             Ok(Made::Small(bytes)) => TaskResult::Small(bytes),
             Ok(Made::Large(kept, bytes)) => {
@@ -168,12 +151,24 @@ impl Server {
             }
             Err(trouble) => TaskResult::Failed(trouble.into_error(task, &self.place)),
         };
-        EndedTask { task, result, seconds }
+        EndedTask { task, result, usage }
     }
 
     /// Whether a thread runs something.
     pub fn is_busy(&self) -> bool {
-        lock(&self.runs).active > 0
+        self.threads.is_busy()
+    }
+
+    /// Looks after what runs here: whom the time is up for, and who should have ended long ago.
+    pub fn look_after(&mut self, grace: Duration) -> (Vec<EndedTask>, Option<TaskId>) {
+        let late = self.threads.late().into_iter().map(|(task, timeout)| {
+            let error = ErrorKind::TooLong { task: format!("task {task}"), timeout, place: self.place.clone() };
+            EndedTask { task, result: TaskResult::Failed(error.into()), usage: Usage::default() }
+        });
+        let late = late.collect();
+        // Some may have waited for a pause to begin.
+        self.threads.start();
+        (late, self.threads.hung(grace))
     }
 
     /// Gives a value away.
@@ -184,12 +179,12 @@ impl Server {
     /// Nobody needs a value any more.
     fn free(&mut self, value: TaskId) {
         discard(self.store.remove(&value));
-        lock(&self.runs).backlog.forgo(value);
+        self.threads.change(|backlog| backlog.forgo(value));
     }
 
     /// A rank is lost. Gives the tasks back that wait for values of its.
     fn miss(&mut self, lost: usize) -> Vec<TaskId> {
-        lock(&self.runs).backlog.miss(lost)
+        self.threads.change(|backlog| backlog.miss(lost))
     }
 
     pub fn kept(&self, value: TaskId) -> Option<Arc<Kept>> {
@@ -198,8 +193,7 @@ impl Server {
 
     /// Takes back those of these tasks that have not begun.
     fn recall(&mut self, mut tasks: Vec<TaskId>) -> Vec<TaskId> {
-        let mut runs = lock(&self.runs);
-        tasks.retain(|task| runs.backlog.remove(*task));
+        self.threads.change(|backlog| tasks.retain(|task| backlog.remove(*task)));
         tasks
     }
 
@@ -229,10 +223,6 @@ impl Server {
         let kept = found.map(|()| Arc::new(Kept::bytes(bytes, front)));
         (call == self.call).then_some((value, kept))
     }
-
-    fn start_threads(&self) {
-        start_threads(&self.pool, &self.runs, &self.desk);
-    }
 }
 
 impl Drop for Server {
@@ -256,49 +246,5 @@ impl Write {
         });
         // After the end nobody wants it.
         let _ = desk.post(Note::Written { to, bytes: written.unwrap_or_else(|absent| head(Err(absent))) });
-    }
-}
-
-thread_local! {
-    /// Whether this thread is in a task, which may wait for others of rayon's and do something else meanwhile.
-    static IN_A_TASK: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs tasks until there are none.
-fn run_all(pool: &Arc<ThreadPool>, runs: &Arc<Mutex<Runs>>, desk: &Arc<Desk>) {
-    loop {
-        let mut locked = lock(runs);
-        // A task that waits for a part of its own must not be kept waiting by another task.
-        let next = if IN_A_TASK.get() { None } else { locked.backlog.next() };
-        let Some((task, work)) = next else {
-            locked.active -= 1;
-            return;
-        };
-        drop(locked);
-        let begun = Instant::now();
-        let inputs: Vec<Arc<Kept>> = work.inputs.into_iter().flatten().collect();
-        IN_A_TASK.set(true);
-        let result = match work.entry {
-            Ok(entry) => runner::run(entry, &work.arguments, inputs),
-            Err(Absent::Unfit(unfit)) => Err(Trouble::Unfit(unfit)),
-            Err(Absent::Gone(problem)) => Err(Trouble::Internal(problem)),
-        };
-        IN_A_TASK.set(false);
-        let seconds = begun.elapsed().as_secs_f64();
-        // After the end nobody wants it.
-        let _ = desk.post(Note::Ended { task, result, seconds });
-        // One may have given up its place inside of this task.
-        start_threads(pool, runs, desk);
-    }
-}
-
-/// Lets as many threads look for tasks as there are tasks for.
-fn start_threads(pool: &Arc<ThreadPool>, runs: &Arc<Mutex<Runs>>, desk: &Arc<Desk>) {
-    let mut locked = lock(runs);
-    let most = pool.current_num_threads().min(locked.active + locked.backlog.runnable());
-    while locked.active < most {
-        locked.active += 1;
-        let (again, runs, desk) = (Arc::clone(pool), Arc::clone(runs), Arc::clone(desk));
-        pool.spawn(move || run_all(&again, &runs, &desk));
     }
 }

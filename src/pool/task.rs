@@ -3,6 +3,7 @@
 use std::any::type_name;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Pool;
 use super::desk::{Payload, Slot};
@@ -11,6 +12,7 @@ use super::remote::Remote;
 use crate::code::Code;
 use crate::error::{Error, ErrorKind, Result};
 use crate::master::tasks::Order;
+use crate::master::tasks::demand::Demand;
 
 /// The description of a task; made by [`Pool::task`], and good for one or many.
 ///
@@ -33,11 +35,23 @@ pub struct Task<'p> {
     priority: i32,
     on: Option<usize>,
     retries: u32,
+    backoff: Duration,
+    timeout: Option<Duration>,
+    demand: Demand,
 }
 
 impl<'p> Task<'p> {
     pub(super) fn new(pool: &'p Pool) -> Self {
-        Self { pool, name: None, priority: 0, on: None, retries: 0 }
+        Self {
+            pool,
+            name: None,
+            priority: 0,
+            on: None,
+            retries: 0,
+            backoff: Duration::ZERO,
+            timeout: None,
+            demand: Demand::default(),
+        }
     }
 
     /// What errors call it, in place of its function's name.
@@ -86,7 +100,51 @@ impl<'p> Task<'p> {
         self
     }
 
-    /// How often it is tried again, on whatever rank, after it has panicked.
+    /// The only ranks that may run it: a part of the pool.
+    ///
+    /// If none of them is there, that is an error of the [`Remote`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(4)?;
+    /// world.pool(|pool| {
+    ///     let readers = pool.task().among([1, 3]);
+    ///     let read = readers.submit(|n: u32| n, (7,))?;
+    ///     read.wait()?;
+    ///     assert!([1, 3].contains(&read.timing().expect("it has run").rank));
+    ///     Ok::<_, rankfold::Error>(())
+    /// })?.unwrap()?;
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn among(mut self, ranks: impl IntoIterator<Item = usize>) -> Self {
+        self.demand.among = Some(ranks.into_iter().collect());
+        self
+    }
+
+    /// So much of a resource is the task's while it runs. Ranks declare what they have in
+    /// `RANKFOLD_RESOURCES="gpu=4,mem=64GiB"`, each in its own environment; names are free, and amounts are whole numbers,
+    /// with a unit if that helps (`k`, `MiB`, `GB` …). May be said for several resources.
+    ///
+    /// Nothing checks what a task really uses: the count keeps others away. That no rank ever has so much is an error of
+    /// the [`Remote`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(2)?;
+    /// let error = world.pool(|pool| pool.task().needs("gpu", 2).submit(|n: u32| n, (1,))?.get())?.unwrap().unwrap_err();
+    /// assert!(error.to_string().contains("it needs gpu=2, and no rank has any gpu"), "{error}");
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn needs(mut self, resource: &str, amount: u64) -> Self {
+        self.demand.amounts.insert(resource.to_owned(), amount);
+        self
+    }
+
+    /// How often it is tried again, on whatever rank, after it has panicked or taken too long.
     ///
     /// # Examples
     ///
@@ -105,6 +163,50 @@ impl<'p> Task<'p> {
     #[must_use]
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
+        self
+    }
+
+    /// How long it rests before it is tried again the first time; twice as long before each further time, but not for more
+    /// than a minute. It is tried again at once if nothing is said.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let world = rankfold::World::local(2)?;
+    /// world.pool(|pool| {
+    ///     let patient = pool.task().retries(3).backoff(Duration::from_millis(50)); // 50, 100, 200 ms
+    ///     patient.submit(|path: String| std::fs::read_to_string(path).unwrap().len(), ("Cargo.toml".to_owned(),))?.get()
+    /// })?.unwrap()?;
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn backoff(mut self, least: Duration) -> Self {
+        self.backoff = least;
+        self
+    }
+
+    /// How long it may run. After that it counts as failed, and is tried again if there are [`retries`](Self::retries)
+    /// left; it is asked to stop, which it does at [`stop_if_asked`](crate::stop_if_asked) or when it waits for another
+    /// task. A rank on which it goes on for longer than `RANKFOLD_PATIENCE` after that (30 s if nothing is said) is given
+    /// up, as one that does not answer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let world = rankfold::World::local(2)?;
+    /// let error = world.pool(|pool| {
+    ///     let brief = pool.task().timeout(Duration::from_millis(20));
+    ///     brief.submit(|| loop { rankfold::stop_if_asked() }, ())?.get()
+    /// })?.unwrap();
+    /// let error: rankfold::Error = error.map(|never: u32| never).unwrap_err();
+    /// assert!(error.to_string().contains("within 20ms"), "{error}");
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn timeout(mut self, most: Duration) -> Self {
+        self.timeout = Some(most);
         self
     }
 
@@ -131,7 +233,7 @@ impl<'p> Task<'p> {
             );
         };
         let name = self.name.clone().map_or(Cow::Borrowed(type_name::<F>()), Cow::Owned);
-        let Pool { desk, places, .. } = self.pool;
+        let Pool { desk, places, parent, .. } = self.pool;
         let mut writer = Writer::new(desk);
         let code = F::write(&arguments, &mut writer).and_then(|()| {
             Code::of(F::entry()).ok_or_else(|| Refused {
@@ -143,6 +245,10 @@ impl<'p> Task<'p> {
             ErrorKind::Refused { call: name.to_string(), problem, remedy: remedy.into() }.into()
         };
         let code = code.map_err(refused)?;
+        let mut demand = self.demand.clone();
+        if let (false, Some(rank)) = (demand.is_none(), self.on) {
+            demand.among = Some([rank].into());
+        }
         let order = Order {
             kind: code.number(),
             needs: writer.needs,
@@ -150,10 +256,14 @@ impl<'p> Task<'p> {
             on: self.on,
             retries: self.retries,
             detached: false,
+            parent: parent.map(|(task, _)| task),
+            depth: parent.map_or(0, |(_, depth)| depth + 1),
+            demand,
+            rests: !self.backoff.is_zero(),
         };
         let slot = Arc::new(Slot::default());
-        let payload =
-            Payload { name: name.clone(), code, arguments: writer.bytes, slot: Arc::clone(&slot), small: None };
+        let payload = Payload::new(name.clone(), code, writer.bytes, Some(Arc::clone(&slot)));
+        let payload = Payload { timeout: self.timeout, backoff: self.backoff, ..payload };
         match desk.submit(order, payload) {
             Ok(task) => Ok(Remote::new(task, slot, Arc::clone(desk), name, Arc::clone(places))),
             Err(why) => Err(why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_string() }.into())),

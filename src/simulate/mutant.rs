@@ -61,6 +61,14 @@ pub(crate) enum Mutant {
     SettledTwice,
     /// Who waits for a value is not told that it is lost.
     LossUntold,
+    /// What the tasks of a lost worker have submitted is kept for them.
+    OrphansKept,
+    /// A task that waits for others keeps its place.
+    NoRoomForInner,
+    /// What a task has taken of a rank's resources is not free again.
+    ResourcesKept,
+    /// Resources are not counted.
+    ResourcesUncounted,
 }
 
 #[cfg(test)]
@@ -110,7 +118,7 @@ pub(crate) const IN_CALLS: [Mutant; 17] = [
 ];
 
 #[cfg(test)]
-pub(crate) const IN_POOLS: [Mutant; 12] = [
+pub(crate) const IN_POOLS: [Mutant; 16] = [
     Mutant::TaskReturnForgotten,
     Mutant::TaskRetriesWithoutEnd,
     Mutant::ReadersIgnored,
@@ -123,4 +131,8 @@ pub(crate) const IN_POOLS: [Mutant; 12] = [
     Mutant::DetachedDropped,
     Mutant::SettledTwice,
     Mutant::LossUntold,
+    Mutant::OrphansKept,
+    Mutant::NoRoomForInner,
+    Mutant::ResourcesKept,
+    Mutant::ResourcesUncounted,
 ];

@@ -1,16 +1,20 @@
 //! Faulty pools, each from one seed: the production [`Tasks`] on virtual time, a program that submits, drops, cancels and
 //! waits at random, ranks that are lost, and judges that know what every value has to be.
 
+mod inner;
 mod judges;
 mod program;
+mod ranks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use inner::{Ask, Tell, Waiting};
 use rand::RngExt;
 
 use super::trial::Violation;
 use crate::error::{Error, ErrorKind, Place, Role};
-use crate::master::tasks::{Action, Ending, Event, Order, Source, TaskId, Tasks};
+use crate::master::tasks::demand::Resources;
+use crate::master::tasks::{Action, Ending, Event, Order, Source, TaskId, Tasks, owner};
 use crate::random::{ItemRng, rng};
 use crate::worker::backlog::Backlog;
 
@@ -60,6 +64,9 @@ const STEPS_MOST: u64 = 200_000;
 /// A program that has looked so often for the ends of its tasks waits for ever.
 const WAITS_MOST: u32 = 20_000;
 
+/// Of which some tasks need some.
+const RESOURCE: &str = "gpu";
+
 struct Trial {
     dice: ItemRng,
     now: u64,
@@ -71,6 +78,8 @@ struct Trial {
     tasks: Tasks<()>,
     truth: BTreeMap<TaskId, Truth>,
     workers: Vec<Worker>,
+    /// What each of them has beside threads.
+    resources: Vec<Resources>,
     /// Tasks that the program has handles on.
     handles: BTreeSet<TaskId>,
     /// Those of which it waits for the value, and where values come from.
@@ -79,6 +88,8 @@ struct Trial {
     settled: BTreeSet<TaskId>,
     failed: BTreeSet<TaskId>,
     to_do: u64,
+    /// How many tasks the program itself has submitted.
+    own: TaskId,
     /// Messages take less than this.
     latency: u64,
     is_patient: bool,
@@ -108,6 +119,28 @@ struct Truth {
     /// Rank 0 was told of its good end.
     has_come: bool,
     attempts: u32,
+    /// How many tasks it submits; one of them had no value.
+    inner: u64,
+    inner_failed: bool,
+}
+
+impl Truth {
+    /// A task that nothing happens to.
+    fn of(value: u64, order: Order) -> Self {
+        Self {
+            order,
+            value,
+            is_large: false,
+            panics: 0,
+            took: 0,
+            cancelled: false,
+            struck: false,
+            has_come: false,
+            attempts: 0,
+            inner: 0,
+            inner_failed: false,
+        }
+    }
 }
 
 struct Worker {
@@ -116,6 +149,13 @@ struct Worker {
     is_lost: bool,
     backlog: Backlog<Vec<(TaskId, Option<u64>)>>,
     store: BTreeMap<TaskId, u64>,
+    /// Tasks that wait for tasks, and values on their way to them.
+    waiting: BTreeMap<TaskId, Waiting>,
+    expected: BTreeMap<TaskId, usize>,
+    /// How many tasks were submitted here, by others.
+    submitted: u64,
+    /// Tasks that rank 0 counts on it with what they have taken.
+    taken: BTreeSet<TaskId>,
 }
 
 enum Happening {
@@ -131,9 +171,18 @@ enum Happening {
         worker: usize,
         tasks: Vec<TaskId>,
     },
+    Stop {
+        worker: usize,
+        task: TaskId,
+    },
     Free {
         worker: usize,
         task: TaskId,
+    },
+    Told {
+        worker: usize,
+        task: TaskId,
+        tell: Tell,
     },
     Miss {
         worker: usize,
@@ -165,6 +214,8 @@ enum Happening {
         worker: usize,
         tasks: Vec<TaskId>,
     },
+    Asked(Ask),
+    Rested(TaskId),
     Lose(usize),
     Missed(usize),
 }
@@ -175,7 +226,9 @@ impl Happening {
         match self {
             Self::Run { worker, .. }
             | Self::Recall { worker, .. }
+            | Self::Stop { worker, .. }
             | Self::Free { worker, .. }
+            | Self::Told { worker, .. }
             | Self::Miss { worker, .. }
             | Self::Through { worker, .. }
             | Self::Fetch { at: worker, .. }
@@ -201,13 +254,20 @@ impl Trial {
             is_lost: false,
             backlog: Backlog::default(),
             store: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            submitted: 0,
+            taken: BTreeSet::new(),
         };
+        let some = |dice: &mut ItemRng| Resources::from([(RESOURCE.to_owned(), dice.random_range(0..4))]);
+        let resources: Vec<Resources> = (0..ranks).map(|_| some(&mut dice)).collect();
         let mut trial = Self {
             now: 0,
             agenda: BTreeMap::new(),
             number: 0,
             last: BTreeMap::new(),
-            tasks: Tasks::new(&places, &threads),
+            tasks: Tasks::new(&places, &threads, &resources),
+            resources,
             truth: BTreeMap::new(),
             workers: threads.iter().map(worker).collect(),
             handles: BTreeSet::new(),
@@ -216,6 +276,7 @@ impl Trial {
             settled: BTreeSet::new(),
             failed: BTreeSet::new(),
             to_do: dice.random_range(1..120),
+            own: 0,
             latency: [20, 100, 1500][dice.random_range(0..3)],
             is_patient: dice.random_bool(0.5),
             messages: 0,
@@ -270,48 +331,20 @@ impl Trial {
             return Ok(());
         }
         match happening {
+            happening if happening.at().is_some() => return self.happen_at_a_worker(happening),
             Happening::Program => self.program(),
             Happening::Ready(worker) => self.tasks.handle(Event::Ready { worker }),
-            Happening::Run { worker, task, inputs } => self.receive(worker, task, inputs),
-            Happening::Recall { worker, mut tasks } => {
-                tasks.retain(|task| self.workers[worker].backlog.remove(*task));
-                self.send(worker, 0, Happening::Returned { worker, tasks });
-            }
-            Happening::Free { worker, task } => {
-                self.workers[worker].store.remove(&task);
-                self.workers[worker].backlog.forgo(task);
-            }
-            Happening::Miss { worker, lost } => {
-                let tasks = self.workers[worker].backlog.miss(lost);
-                self.send(worker, 0, Happening::Returned { worker, tasks });
-            }
-            Happening::Fetch { at, task, to } => {
-                let value = self.workers[at].store.get(&task).copied();
-                // A task that was taken back may ask in vain; one that runs without its values is found out.
-                if value.is_none() && to.is_none() && !self.truth[&task].struck {
-                    return Err(format!("task {task}: its value is asked for at rank {at}, which does not have it"));
-                }
-                self.send(at, to.unwrap_or(0), Happening::Value { to, task, value });
-            }
-            Happening::Value { to: Some(worker), task, value } => {
-                let worker_ = &mut self.workers[worker];
-                let is_wanted = worker_.backlog.arrived(task, |inputs| {
-                    inputs.iter_mut().filter(|(other, _)| *other == task).for_each(|(_, input)| *input = value);
-                });
-                value.into_iter().filter(|_| is_wanted).for_each(|value| _ = worker_.store.insert(task, value));
-                self.start(worker)?;
-            }
+            Happening::Asked(ask) => self.on_asked(ask),
+            Happening::Rested(task) => self.tasks.handle(Event::Rested { task }),
             Happening::Value { to: None, task, value } => self.got(task, value)?,
-            Happening::Through { worker, task, value } => {
-                self.workers[worker].running -= 1;
-                if let (Ok(value), true) = (value, self.truth[&task].is_large) {
-                    self.workers[worker].store.insert(task, value);
-                }
-                self.send(worker, 0, Happening::Ended { worker, task, value });
-                self.start(worker)?;
+            Happening::Ended { worker, task, value } => {
+                self.workers[worker].taken.remove(&task);
+                self.ended(worker, task, value);
             }
-            Happening::Ended { worker, task, value } => self.ended(worker, task, value),
-            Happening::Returned { worker, tasks } => self.tasks.handle(Event::Returned { worker, tasks }),
+            Happening::Returned { worker, tasks } => {
+                tasks.iter().for_each(|task| _ = self.workers[worker].taken.remove(task));
+                self.tasks.handle(Event::Returned { worker, tasks });
+            }
             Happening::Lose(worker) => self.lose(worker),
             Happening::Missed(worker) => {
                 let error = ErrorKind::Silent { place: place(worker), seconds: 30, waiting: place(0) }.into();
@@ -324,52 +357,7 @@ impl Trial {
                 }
                 self.in_doubt -= 1;
             }
-        }
-        Ok(())
-    }
-
-    /// A worker gets a task.
-    fn receive(&mut self, worker: usize, task: TaskId, inputs: Vec<(TaskId, Source, Option<u64>)>) {
-        let (mut lacks, mut found) = (BTreeMap::new(), Vec::new());
-        for (value, source, small) in inputs {
-            let here = self.workers[worker].store.get(&value).copied().or(small);
-            if let (None, Source::At(rank)) = (here, source) {
-                lacks.insert(value, rank);
-            }
-            found.push((value, here));
-        }
-        for (value, at) in self.workers[worker].backlog.give(task, found, &lacks) {
-            self.send(worker, at, Happening::Fetch { at, task: value, to: Some(worker) });
-        }
-        let _ = self.start(worker);
-    }
-
-    /// Idle threads begin tasks.
-    fn start(&mut self, worker: usize) -> Result<(), String> {
-        while !self.workers[worker].is_lost && self.workers[worker].running < self.workers[worker].threads {
-            let Some((task, inputs)) = self.workers[worker].backlog.next() else { break };
-            self.workers[worker].running += 1;
-            let mut is_whole = true;
-            for (need, input) in inputs {
-                let truth = &self.truth[&need];
-                is_whole &= input.is_some();
-                if input.is_none() && !truth.struck {
-                    return Err(format!("task {task} runs on rank {worker} without the value of task {need}"));
-                }
-                if input.is_some_and(|input| input != truth.value) {
-                    return Err(format!("task {task} is given a wrong value of task {need}"));
-                }
-            }
-            let truth = self.truth.get_mut(&task).expect("it was submitted");
-            truth.attempts += 1;
-            if truth.attempts > truth.order.retries + 1 && !truth.struck {
-                return Err(format!("task {task} is tried for the {}th time", truth.attempts));
-            }
-            let panics = truth.attempts <= truth.panics || !is_whole;
-            let value = if panics { Err(()) } else { Ok(truth.value) };
-            let (took, at) = (truth.took, self.now);
-            self.number += 1;
-            self.agenda.insert((at + took, self.number), Happening::Through { worker, task, value });
+            _ => unreachable!("that happens at a worker"),
         }
         Ok(())
     }
@@ -398,15 +386,13 @@ impl Trial {
     }
 
     fn act(&mut self, action: Action) -> Result<(), String> {
-        if matches!(action, Action::Assign { .. } | Action::Recall { .. }) {
-            self.messages += 1;
-            if self.messages > 10 * self.verdict.submitted + 50 {
-                return Err(format!("{} messages for {} tasks", self.messages, self.verdict.submitted));
-            }
-        }
+        self.judge_action(&action)?;
         let is_lost = |worker: usize| self.workers[worker].is_lost;
         match action {
-            Action::Assign { worker, .. } | Action::Recall { worker, .. } | Action::Free { worker, .. }
+            Action::Assign { worker, .. }
+            | Action::Recall { worker, .. }
+            | Action::Stop { worker, .. }
+            | Action::Free { worker, .. }
                 if is_lost(worker) => {}
             Action::Miss { worker, .. } if is_lost(worker) => {}
             Action::Miss { worker, lost } => self.send(0, worker, Happening::Miss { worker, lost }),
@@ -421,14 +407,27 @@ impl Trial {
             }
             Action::Recall { worker, tasks } => self.send(0, worker, Happening::Recall { worker, tasks }),
             Action::Free { worker, task } => self.send(0, worker, Happening::Free { worker, task }),
+            Action::Stop { worker, task } => self.send(0, worker, Happening::Stop { worker, task }),
+            Action::Rest { task, .. } => self.later(300, Happening::Rested(task)),
+            Action::Bring { task, from, .. } if owner(task) > 0 || self.truth[&task].order.parent.is_some() => {
+                self.tell(task, Tell::Bring { from });
+            }
             Action::Bring { task, from, .. } => {
                 self.bringing.insert(task, from);
                 self.send(0, from, Happening::Fetch { at: from, task, to: None });
             }
-            Action::Settle { task, failed } => self.settled(task, failed)?,
+            Action::Settle { task, failed } => {
+                if self.truth[&task].order.parent.is_some() {
+                    self.tell_settled(task, failed.as_ref());
+                }
+                self.settled(task, failed)?;
+            }
             Action::Unavailable { task, .. } => {
                 if !self.truth[&task].struck && self.settled.contains(&task) && !self.is_doomed(task) {
                     return Err(format!("the value of task {task} is said to be lost"));
+                }
+                if self.truth[&task].order.parent.is_some() {
+                    self.tell(task, Tell::Unavailable);
                 }
                 if self.wanted.remove(&task) {
                     self.verdict.errors += 1;

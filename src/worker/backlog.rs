@@ -1,8 +1,9 @@
 //! Tasks that a rank was given and has not begun: those whose inputs are on their way, and those that can run.
 //!
-//! Pure: it knows neither what a task is nor who runs it. Tasks begin in the order in which they became complete; until
-//! then they can be taken back.
+//! Pure: it knows neither what a task is nor who runs it. Tasks begin in the order in which they became complete, but
+//! those that other tasks wait for, inside of which they were submitted, before those. Until then they can be taken back.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::master::tasks::TaskId;
@@ -10,24 +11,33 @@ use crate::master::tasks::TaskId;
 #[derive(Debug)]
 pub(crate) struct Backlog<W> {
     /// Tasks that lack inputs, with the number of those.
-    incomplete: BTreeMap<TaskId, (W, usize)>,
+    incomplete: BTreeMap<TaskId, Incomplete<W>>,
     /// Values on their way here, by the rank that sends them and by the tasks that lack them.
     lacking: BTreeMap<TaskId, (usize, Vec<TaskId>)>,
-    complete: VecDeque<(TaskId, W)>,
+    /// By how deep in others they were submitted.
+    complete: BTreeMap<Reverse<u32>, VecDeque<(TaskId, W)>>,
+    runnable: usize,
+}
+
+#[derive(Debug)]
+struct Incomplete<W> {
+    work: W,
+    depth: u32,
+    lacks: usize,
 }
 
 impl<W> Default for Backlog<W> {
     fn default() -> Self {
-        Self { incomplete: BTreeMap::new(), lacking: BTreeMap::new(), complete: VecDeque::new() }
+        Self { incomplete: BTreeMap::new(), lacking: BTreeMap::new(), complete: BTreeMap::new(), runnable: 0 }
     }
 }
 
 impl<W> Backlog<W> {
     /// Takes a task that lacks these values, which these ranks have. Gives those of them that nobody lacked before: they
     /// have to be asked for.
-    pub fn give(&mut self, task: TaskId, work: W, lacks: &BTreeMap<TaskId, usize>) -> Vec<(TaskId, usize)> {
+    pub fn give(&mut self, task: TaskId, depth: u32, work: W, lacks: &BTreeMap<TaskId, usize>) -> Vec<(TaskId, usize)> {
         if lacks.is_empty() {
-            self.complete.push_back((task, work));
+            self.put(task, depth, work);
             return Vec::new();
         }
         let mut new = Vec::new();
@@ -38,8 +48,13 @@ impl<W> Backlog<W> {
             });
             waiting.push(task);
         }
-        self.incomplete.insert(task, (work, lacks.len()));
+        self.incomplete.insert(task, Incomplete { work, depth, lacks: lacks.len() });
         new
+    }
+
+    fn put(&mut self, task: TaskId, depth: u32, work: W) {
+        self.complete.entry(Reverse(depth)).or_default().push_back((task, work));
+        self.runnable += 1;
     }
 
     /// A value is here, or will never be: `fill` hands it to each task that has waited for it. False if nobody has asked
@@ -47,12 +62,12 @@ impl<W> Backlog<W> {
     pub fn arrived(&mut self, value: TaskId, mut fill: impl FnMut(&mut W)) -> bool {
         let Some((_, waiting)) = self.lacking.remove(&value) else { return false };
         for task in waiting {
-            let Some((work, lacks)) = self.incomplete.get_mut(&task) else { continue };
-            fill(work);
-            *lacks -= 1;
-            if *lacks == 0 {
-                let (work, _) = self.incomplete.remove(&task).expect("it was just there");
-                self.complete.push_back((task, work));
+            let Some(incomplete) = self.incomplete.get_mut(&task) else { continue };
+            fill(&mut incomplete.work);
+            incomplete.lacks -= 1;
+            if incomplete.lacks == 0 {
+                let Incomplete { work, depth, .. } = self.incomplete.remove(&task).expect("it was just there");
+                self.put(task, depth, work);
             }
         }
         true
@@ -74,18 +89,30 @@ impl<W> Backlog<W> {
 
     /// The next task to run.
     pub fn next(&mut self) -> Option<(TaskId, W)> {
-        self.complete.pop_front()
+        let mut deepest = self.complete.first_entry()?;
+        let next = deepest.get_mut().pop_front();
+        if deepest.get().is_empty() {
+            deepest.remove();
+        }
+        self.runnable -= 1;
+        next
     }
 
     /// Tasks that could run.
     pub fn runnable(&self) -> usize {
-        self.complete.len()
+        self.runnable
     }
 
     /// Takes back one task, if it has not begun.
     pub fn remove(&mut self, task: TaskId) -> bool {
-        if let Some(at) = self.complete.iter().position(|(other, _)| *other == task) {
-            self.complete.remove(at);
+        let find = |line: &VecDeque<(TaskId, W)>| line.iter().position(|(other, _)| *other == task);
+        let found = self.complete.iter_mut().find_map(|(depth, line)| find(line).map(|at| (*depth, line, at)));
+        if let Some((depth, line, at)) = found {
+            line.remove(at);
+            if line.is_empty() {
+                self.complete.remove(&depth);
+            }
+            self.runnable -= 1;
             return true;
         }
         self.lacking.values_mut().for_each(|(_, waiting)| waiting.retain(|other| *other != task));
@@ -100,9 +127,9 @@ mod tests {
     #[test]
     fn a_task_can_run_when_all_its_values_are_here_and_each_is_asked_for_once() {
         let mut backlog = Backlog::default();
-        assert_eq!(backlog.give(10, Vec::new(), &[(1, 7), (2, 8)].into()), [(1, 7), (2, 8)]);
-        assert_eq!(backlog.give(11, Vec::new(), &[(2, 9)].into()), []);
-        backlog.give(12, Vec::new(), &BTreeMap::new());
+        assert_eq!(backlog.give(10, 0, Vec::new(), &[(1, 7), (2, 8)].into()), [(1, 7), (2, 8)]);
+        assert_eq!(backlog.give(11, 0, Vec::new(), &[(2, 9)].into()), []);
+        backlog.give(12, 0, Vec::new(), &BTreeMap::new());
         assert_eq!(backlog.next(), Some((12, vec![])));
         backlog.arrived(2, |work: &mut Vec<u64>| work.push(2));
         assert_eq!((backlog.next(), backlog.next()), (Some((11, vec![2])), None));
@@ -113,8 +140,8 @@ mod tests {
     #[test]
     fn a_task_is_given_back_until_it_has_begun() {
         let mut backlog = Backlog::default();
-        (1..=3).for_each(|task| drop(backlog.give(task, (), &BTreeMap::new())));
-        backlog.give(4, (), &[(100, 1)].into());
+        (1..=3).for_each(|task| drop(backlog.give(task, 0, (), &BTreeMap::new())));
+        backlog.give(4, 0, (), &[(100, 1)].into());
         assert_eq!(backlog.next(), Some((1, ())));
         assert!(!backlog.remove(1) && backlog.remove(2) && !backlog.remove(2) && backlog.remove(4));
         assert!(backlog.arrived(100, |()| panic!("nobody waits for it any more")));
@@ -123,13 +150,24 @@ mod tests {
     }
 
     #[test]
+    fn what_others_wait_for_comes_first() {
+        let mut backlog = Backlog::default();
+        for (task, depth) in [(1, 0), (2, 2), (3, 1), (4, 2)] {
+            backlog.give(task, depth, (), &BTreeMap::new());
+        }
+        assert!(backlog.remove(4) && backlog.runnable() == 3);
+        let order: Vec<TaskId> = std::iter::from_fn(|| backlog.next()).map(|(task, ())| task).collect();
+        assert_eq!((order, backlog.runnable()), (vec![2, 3, 1], 0));
+    }
+
+    #[test]
     fn what_waits_for_a_lost_rank_is_given_back() {
         let mut backlog = Backlog::default();
-        backlog.give(1, (), &[(100, 1), (101, 2)].into());
-        backlog.give(2, (), &[(101, 2)].into());
+        backlog.give(1, 0, (), &[(100, 1), (101, 2)].into());
+        backlog.give(2, 0, (), &[(101, 2)].into());
         assert_eq!((backlog.miss(1), backlog.miss(1)), (vec![1], vec![]));
         // It can be given again, with another place for the value.
-        assert_eq!(backlog.give(1, (), &[(100, 3), (101, 2)].into()), [(100, 3)]);
+        assert_eq!(backlog.give(1, 0, (), &[(100, 3), (101, 2)].into()), [(100, 3)]);
         backlog.forgo(100);
         assert!(!backlog.arrived(100, |()| {}));
     }

@@ -6,6 +6,7 @@
 //! table         what was computed so far, also while it is being combined
 //! backlog       tasks of a pool that were not begun (pure)
 //! runner        one task: its arguments, the function, its result
+//! usage         what a task has used
 //! kept          a value that stays where it was made
 //! caught        panics of the user's functions, turned into values
 //! precautions   what is done about leaves that have ended ranks before
@@ -19,3 +20,4 @@ pub(crate) mod backlog;
 pub(crate) mod kept;
 pub(crate) mod runner;
 mod table;
+pub(crate) mod usage;

@@ -43,6 +43,8 @@ pub enum Trouble {
     Panicked(Caught),
     Unfit(Unfit),
     Internal(String),
+    /// It was asked to, and did.
+    Stopped,
 }
 
 impl<'t> Reader<'t> {
@@ -101,6 +103,7 @@ impl Trouble {
             .into(),
             Self::Unfit(unfit) => unfit.into_error(&call, &place),
             Self::Internal(message) => ErrorKind::Internal { call, place, message }.into(),
+            Self::Stopped => ErrorKind::Cancelled { task: call }.into(),
         }
     }
 }

@@ -42,3 +42,28 @@ fn the_tasks_of_a_rank_that_stops_run_elsewhere() {
     assert_eq!(ended.output(), "1999000\n", "{ended}");
     ended.times(1, "rank 2 @ has not answered for ");
 }
+
+#[test]
+fn tasks_submit_tasks_on_any_number_of_ranks() {
+    let output = same_everywhere(&["test-spmd", "pool-inner"]);
+    assert!(output.starts_with("377 800000 "), "{output}");
+}
+
+#[test]
+fn what_a_rank_declares_is_counted_and_what_nobody_has_is_explained() {
+    let Some(mpirun) = launcher() else { return };
+    let parts: [(usize, &[(&str, &str)], &[&str]); 3] = [
+        (1, &[], &["test-spmd", "pool-resources"]),
+        (1, &[("RANKFOLD_RESOURCES", "gpu=2"), ("RANKFOLD_THREADS", "4")], &["test-spmd", "pool-resources"]),
+        (1, &[("RANKFOLD_RESOURCES", "mem=1GiB")], &["test-spmd", "pool-resources"]),
+    ];
+    mpirun.run_parts(&parts).says(&["greedy: it needs gpu=3, and no rank has more than 2 (rank 1); ask for less"]);
+}
+
+#[test]
+fn a_rank_whose_task_never_ends_is_given_up() {
+    let Some(mpirun) = launcher() else { return };
+    let ended = mpirun.run_parts(&[(3, &[("RANKFOLD_PATIENCE", "2")], &["test-spmd", "pool-hangs"])]);
+    assert_eq!(ended.output(), "4950\n", "{ended}");
+    ended.times(1, "rank 1 @ is given up, since endless goes on there long after its time was up");
+}

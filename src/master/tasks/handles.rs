@@ -1,23 +1,24 @@
 //! What becomes of tasks when those who have handles on them want the value, let go, or change their mind.
 
-use super::{Action, Handle, State, TaskId, Tasks, cancelled};
+use super::{Action, Handle, State, Task, TaskId, Tasks, cancelled};
 use crate::simulate::mutant::{Mutant, planted};
 
 impl<P> Tasks<P> {
     pub(super) fn cancel(&mut self, task: TaskId) {
         let Some(entry) = self.tasks.get_mut(&task) else { return };
         match entry.state {
-            State::Waiting | State::Placed(_) => self.fail(task, cancelled(task)),
+            State::Waiting | State::Resting | State::Placed(_) => self.fail(task, cancelled(task)),
             State::Held(worker) => {
                 entry.cancelled = true;
-                self.actions.push_back(Action::Recall { worker, tasks: vec![task] });
+                self.actions.push_back(Action::Stop { worker, task });
             }
             State::Small | State::Large { .. } | State::Failed(_) | State::Freed => {}
         }
     }
 
     pub(super) fn want(&mut self, task: TaskId, taken: bool) {
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        // A rank that was given up may still say what it wants.
+        let Some(entry) = self.tasks.get_mut(&task).filter(|entry| entry.handle != Handle::Gone) else { return };
         if !entry.state.is_settled() {
             entry.handle = if taken { Handle::Taken } else { Handle::Wanted };
             return;
@@ -63,7 +64,7 @@ impl<P> Tasks<P> {
         let entry = &self.tasks[&task];
         match entry.state {
             State::Held(worker) => {
-                self.actions.push_back(Action::Recall { worker, tasks: vec![task] });
+                self.actions.push_back(Action::Stop { worker, task });
                 return;
             }
             State::Placed(want) => self.placement.forget(task, &entry.order, want),
@@ -74,10 +75,12 @@ impl<P> Tasks<P> {
         entry.order.needs.iter().for_each(|need| self.read(*need, task));
     }
 
-    /// Handles are of no use any more: what is detached is completed, with what it needs, and nothing else.
+    /// The program's handles are of no use any more: what is detached is completed, with what it needs, and nothing else.
     pub(super) fn close(&mut self) {
         self.closed = true;
-        let all: Vec<TaskId> = self.tasks.keys().copied().collect();
+        // Tasks that still run have handles of their own.
+        let is_the_programs = |(_, entry): &(&TaskId, &Task<P>)| entry.order.parent.is_none();
+        let all: Vec<TaskId> = self.tasks.iter().filter(is_the_programs).map(|(task, _)| *task).collect();
         if planted(Mutant::DetachedDropped) {
             self.tasks.values_mut().for_each(|entry| entry.order.detached = false);
         }

@@ -1,6 +1,6 @@
 //! What becomes of tasks and values when a worker is lost.
 
-use super::{Action, State, Task, TaskId, Tasks, cancelled, caused_by};
+use super::{Action, State, Task, TaskId, Tasks, cancelled, caused_by, owner};
 use crate::error::Error;
 use crate::simulate::mutant::{Mutant, planted};
 
@@ -21,9 +21,15 @@ impl<P> Tasks<P> {
         let (free, stuck) = self.placement.lose(worker);
         free.into_iter().for_each(|task| self.place(task));
         stuck.into_iter().for_each(|task| self.fail(task, error.clone()));
+        for task in self.placement.special() {
+            if let Some(problem) = self.problem(&self.tasks[&task].order) {
+                self.fail(task, problem);
+            }
+        }
         let is_held = |entry: &Task<P>| matches!(entry.state, State::Held(holder) if holder == worker);
         let held = self.tasks.iter().filter(|(_, entry)| is_held(entry)).map(|(task, _)| *task);
         for task in held.collect::<Vec<_>>() {
+            self.placement.release(worker, task);
             let entry = self.tasks.get_mut(&task).expect("it was just there");
             entry.state = State::Waiting;
             if entry.cancelled {
@@ -37,6 +43,11 @@ impl<P> Tasks<P> {
             } else {
                 self.forget(task);
             }
+        }
+        // What its own tasks have submitted, nobody waits for.
+        let mine: Vec<TaskId> = self.tasks.keys().copied().filter(|task| owner(*task) == worker).collect();
+        if worker > 0 && !planted(Mutant::OrphansKept) {
+            mine.into_iter().rev().for_each(|task| self.release(task));
         }
         let mut lost = Vec::new();
         for (task, entry) in &mut self.tasks {

@@ -10,7 +10,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::demand::{Demand, Resources};
 use super::{Order, TaskId};
+use crate::simulate::mutant::{Mutant, planted};
 
 /// A worker is given tasks ahead for this long, in nanoseconds of each of its threads.
 const HORIZON: u64 = 2_000_000;
@@ -26,8 +28,9 @@ const KINDS_MOST: usize = 10_000;
 const BYTES_PER_NANOSECOND: u64 = 1;
 const TRANSFER_LEAST: u64 = 50_000;
 
-/// The order in which tasks that could run do so: the higher priority first, then the one that was submitted first.
-type Turn = (Reverse<i32>, TaskId);
+/// The order in which tasks that could run do so: the higher priority first, then what other tasks wait for, then the one
+/// that was submitted first.
+type Turn = (Reverse<i32>, Reverse<u32>, TaskId);
 
 /// Where a task waits for a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub(super) enum Want {
     /// This worker, if none is idle meanwhile.
     Rather(usize),
     Only(usize),
+    /// A worker that gives what it demands.
+    Special,
 }
 
 #[derive(Debug)]
@@ -51,6 +56,12 @@ pub(super) struct Placement {
     loads: BTreeSet<(u64, usize)>,
     /// The mean time of each kind of task, in nanoseconds.
     means: BTreeMap<u64, f64>,
+    /// Tasks that not every worker can run at every time.
+    special: BTreeMap<Demand, BTreeSet<Turn>>,
+    /// Something has changed since nobody could be given one of them.
+    has_hope: bool,
+    /// What tasks have taken of a worker's resources.
+    taken: BTreeMap<TaskId, (usize, Resources)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +87,9 @@ struct Worker {
     only: BTreeSet<Turn>,
     /// Whether tasks were taken back from it, and it has not ended any since.
     is_recalled: bool,
+    /// What it has, and what of that no task has taken.
+    whole: Resources,
+    free: Resources,
 }
 
 impl Worker {
@@ -101,21 +115,40 @@ fn moving(bytes: u64) -> u64 {
     bytes / BYTES_PER_NANOSECOND + TRANSFER_LEAST
 }
 
-fn turn(task: TaskId, priority: i32) -> Turn {
-    (Reverse(priority), task)
+fn turn(task: TaskId, order: &Order) -> Turn {
+    (Reverse(order.priority), Reverse(order.depth), task)
 }
 
 impl Placement {
-    pub fn new(threads: &[u32]) -> Self {
-        let worker = |threads: &u32| Worker { threads: u64::from((*threads).max(1)), ..Worker::default() };
+    pub fn new(threads: &[u32], resources: &[Resources]) -> Self {
+        let nothing = Resources::new();
+        let resources = resources.iter().chain(std::iter::repeat(&nothing));
+        let worker = |(threads, resources): (&u32, &Resources)| Worker {
+            threads: u64::from((*threads).max(1)),
+            whole: resources.clone(),
+            free: resources.clone(),
+            ..Worker::default()
+        };
         Self {
-            workers: threads.iter().map(worker).collect(),
+            workers: threads.iter().zip(resources).map(worker).collect(),
             common: BTreeSet::new(),
             roomy: BTreeSet::new(),
             awaited: BTreeSet::new(),
             loads: BTreeSet::new(),
             means: BTreeMap::new(),
+            special: BTreeMap::new(),
+            has_hope: false,
+            taken: BTreeMap::new(),
         }
+    }
+
+    /// Why nobody will ever be able to run a task, but for those workers that are lost; `None` if somebody will.
+    pub fn problem(&self, demand: &Demand, is_lost: impl Fn(usize) -> bool) -> Option<String> {
+        if demand.is_none() {
+            return None;
+        }
+        let there = self.workers.iter().enumerate().filter(|(worker, _)| !is_lost(*worker));
+        demand.problem(&there.map(|(worker, of)| (worker, &of.whole)).collect())
     }
 
     /// A worker has come.
@@ -125,24 +158,32 @@ impl Placement {
 
     /// Decides where a task waits, of which these workers hold so many bytes.
     pub fn place(&mut self, task: TaskId, order: &Order, held: &BTreeMap<usize, u64>) -> Want {
-        let turn = turn(task, order.priority);
         let want = match order.on {
+            _ if !order.demand.is_none() => Want::Special,
             Some(rank) => Want::Only(rank),
             None => self.near(held).map_or(Want::Anybody, Want::Rather),
         };
-        self.put(turn, want, moving(held.values().sum()));
+        self.put(task, order, want, moving(held.values().sum()));
         want
     }
 
     /// A task that was taken back, since others have nothing to do: whoever is free first gets it.
     pub fn place_anywhere(&mut self, task: TaskId, order: &Order) -> Want {
-        let want = order.on.map_or(Want::Anybody, Want::Only);
-        self.put(turn(task, order.priority), want, 0);
+        let want = match order.on {
+            _ if !order.demand.is_none() => Want::Special,
+            on => on.map_or(Want::Anybody, Want::Only),
+        };
+        self.put(task, order, want, 0);
         want
     }
 
-    fn put(&mut self, turn: Turn, want: Want, moving: u64) {
+    fn put(&mut self, task: TaskId, order: &Order, want: Want, moving: u64) {
+        let turn = turn(task, order);
         match want {
+            Want::Special => {
+                self.special.entry(order.demand.clone()).or_default().insert(turn);
+                self.has_hope = true;
+            }
             Want::Anybody => _ = self.common.insert(turn),
             Want::Rather(worker) => self.change(worker, |worker| _ = worker.rather.insert(turn, moving)),
             Want::Only(worker) => self.change(worker, |worker| _ = worker.only.insert(turn)),
@@ -162,6 +203,9 @@ impl Placement {
 
     /// The next task that can be handed out, and the worker that gets it.
     pub fn next(&mut self) -> Option<(usize, TaskId)> {
+        if let Some((worker, turn)) = self.next_special() {
+            return Some((worker, turn.2));
+        }
         let (worker, turn) = if let Some(worker) = self.awaited.first().copied() {
             let mine = self.workers[worker].first().expect("tasks wait for it");
             match self.common.first() {
@@ -177,7 +221,62 @@ impl Placement {
             }
         };
         self.common.remove(&turn);
-        Some((worker, turn.1))
+        Some((worker, turn.2))
+    }
+
+    /// The first of those tasks that not everybody can run, with a worker that can.
+    fn next_special(&mut self) -> Option<(usize, Turn)> {
+        if self.special.is_empty() || !self.has_hope {
+            return None;
+        }
+        let free = |(_, worker): &(u64, usize), demand: &Demand| demand.suits(*worker, &self.workers[*worker].free);
+        let first = self.special.iter().filter_map(|(demand, turns)| {
+            let (_, worker) = self.roomy.iter().find(|roomy| free(roomy, demand))?;
+            Some((*turns.first()?, *worker, demand))
+        });
+        let Some((turn, worker, demand)) = first.min_by_key(|(turn, ..)| *turn) else {
+            self.has_hope = false;
+            return None;
+        };
+        let demand = demand.clone();
+        self.take_special(turn, &demand);
+        for (name, amount) in &demand.amounts {
+            *self.workers[worker].free.get_mut(name).expect("it suits") -= amount;
+        }
+        if planted(Mutant::ResourcesUncounted) {
+            self.workers[worker].free = self.workers[worker].whole.clone();
+        }
+        if !demand.amounts.is_empty() {
+            self.taken.insert(turn.2, (worker, demand.amounts));
+        }
+        Some((worker, turn))
+    }
+
+    /// The tasks that not everybody can run, and nobody was given.
+    pub fn special(&self) -> Vec<TaskId> {
+        self.special.values().flatten().map(|turn| turn.2).collect()
+    }
+
+    fn take_special(&mut self, turn: Turn, demand: &Demand) {
+        if let Some(turns) = self.special.get_mut(demand) {
+            turns.remove(&turn);
+            if turns.is_empty() {
+                self.special.remove(demand);
+            }
+        }
+    }
+
+    /// What a task has taken of this worker's resources is free again.
+    pub fn release(&mut self, worker: usize, task: TaskId) {
+        let is_here = self.taken.get(&task).is_some_and(|(taker, _)| *taker == worker);
+        if !is_here || planted(Mutant::ResourcesKept) {
+            return;
+        }
+        let Some((_, amounts)) = self.taken.remove(&task) else { return };
+        for (name, amount) in amounts {
+            *self.workers[worker].free.entry(name).or_default() += amount;
+        }
+        self.has_hope = true;
     }
 
     /// For a worker with nothing to do: a task that waits for a busy one, which would rather have it.
@@ -194,14 +293,21 @@ impl Placement {
 
     /// A worker was given a task.
     pub fn given(&mut self, worker: usize, task: TaskId, order: &Order) {
-        let turn = turn(task, order.priority);
+        let turn = turn(task, order);
         let expected = self.means.get(&order.kind).map_or(UNKNOWN, |mean| *mean as u64);
         self.change(worker, |worker| {
             let moving = worker.rather.remove(&turn).unwrap_or(0);
             worker.only.remove(&turn);
-            worker.held.insert(task, Given { expected, is_free: order.on.is_none(), moving });
+            worker.held.insert(task, Given { expected, is_free: order.on.is_none() && order.demand.is_none(), moving });
             worker.sum += expected;
         });
+    }
+
+    /// A task of this worker waits for others: it does not keep anything else from running there.
+    pub fn makes_room(&mut self, worker: usize, task: TaskId) {
+        if !planted(Mutant::NoRoomForInner) {
+            self.returned(worker, task);
+        }
     }
 
     /// A worker has ended a task; one of this kind took so many seconds, if it has ended well.
@@ -241,8 +347,9 @@ impl Placement {
 
     /// A task will not run.
     pub fn forget(&mut self, task: TaskId, order: &Order, want: Want) {
-        let turn = turn(task, order.priority);
+        let turn = turn(task, order);
         match want {
+            Want::Special => self.take_special(turn, &order.demand),
             Want::Anybody => _ = self.common.remove(&turn),
             Want::Rather(worker) | Want::Only(worker) => {
                 // It may have been taken from there, for another.
@@ -256,8 +363,8 @@ impl Placement {
         let (mut free, mut stuck) = (Vec::new(), Vec::new());
         self.change(worker, |worker| {
             worker.is_present = false;
-            free = std::mem::take(&mut worker.rather).into_keys().map(|turn| turn.1).collect();
-            stuck = std::mem::take(&mut worker.only).into_iter().map(|turn| turn.1).collect();
+            free = std::mem::take(&mut worker.rather).into_keys().map(|turn| turn.2).collect();
+            stuck = std::mem::take(&mut worker.only).into_iter().map(|turn| turn.2).collect();
             worker.held.clear();
             worker.sum = 0;
         });
@@ -284,6 +391,7 @@ impl Placement {
             }
             if is.1 {
                 self.roomy.insert(after);
+                self.has_hope = true;
             }
             if is.1 && is.2 {
                 self.awaited.insert(number);

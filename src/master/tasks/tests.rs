@@ -4,7 +4,7 @@ use super::*;
 
 fn tasks(threads: &[u32]) -> Tasks<&'static str> {
     let places: Vec<Place> = (0..threads.len()).map(|rank| Place { rank, host: "h".into() }).collect();
-    let mut tasks = Tasks::new(&places, threads);
+    let mut tasks = Tasks::new(&places, threads, &[]);
     (0..threads.len()).for_each(|worker| tasks.handle(Event::Ready { worker }));
     tasks
 }

@@ -2,11 +2,47 @@
 
 use std::collections::BTreeSet;
 
-use super::{TaskVerdict, Trial, WAITS_MOST};
+use super::{RESOURCE, TaskVerdict, Trial, WAITS_MOST};
 use crate::error::{Error, ErrorKind};
-use crate::master::tasks::TaskId;
+use crate::master::tasks::{Action, TaskId};
 
 impl Trial {
+    /// Few messages, and none to a rank that must not get it.
+    pub(super) fn judge_action(&mut self, action: &Action) -> Result<(), String> {
+        if matches!(action, Action::Assign { .. } | Action::Recall { .. }) {
+            self.messages += 1;
+            if self.messages > 10 * self.verdict.submitted + 50 {
+                return Err(format!("{} messages for {} tasks", self.messages, self.verdict.submitted));
+            }
+        }
+        if let Action::Assign { worker, task, .. } = action {
+            self.judge_demand(*worker, *task)?;
+        }
+        Ok(())
+    }
+
+    /// A task is given to a worker: is it one that may run it, and does it still have what the task needs?
+    fn judge_demand(&mut self, worker: usize, task: TaskId) -> Result<(), String> {
+        let demand = &self.truth[&task].order.demand;
+        if demand.is_none() {
+            return Ok(());
+        }
+        let amount = |task: &TaskId| self.truth[task].order.demand.amounts.get(RESOURCE).copied().unwrap_or(0);
+        let used: u64 = self.workers[worker].taken.iter().map(amount).sum();
+        let left = self.resources[worker][RESOURCE].saturating_sub(used);
+        if !demand.suits(worker, &[(RESOURCE.to_owned(), left)].into()) {
+            return Err(format!("task {task} is given to rank {worker}, which has {left} left, and may not run it"));
+        }
+        self.workers[worker].taken.insert(task);
+        Ok(())
+    }
+
+    /// Whether no rank that is left will ever be able to run it.
+    fn is_impossible(&self, task: TaskId) -> bool {
+        let there = self.resources.iter().enumerate().filter(|(rank, _)| !self.workers[*rank].is_lost);
+        self.truth[&task].order.demand.problem(&there.collect()).is_some()
+    }
+
     pub(super) fn settled(&mut self, task: TaskId, failed: Option<Error>) -> Result<(), String> {
         if !self.settled.insert(task) {
             return Err(format!("task {task} is told to be done twice"));
@@ -24,9 +60,11 @@ impl Trial {
             ErrorKind::Panicked { attempts, .. } => {
                 truth.struck
                     || truth.cancelled
+                    || truth.inner_failed
                     || (truth.panics > truth.order.retries && *attempts == truth.order.retries + 1)
             }
             ErrorKind::Cancelled { .. } => truth.cancelled,
+            ErrorKind::Refused { .. } => self.is_impossible(task),
             ErrorKind::Silent { .. } => truth.struck || truth.order.on.is_some_and(|rank| self.workers[rank].is_lost),
             ErrorKind::Needed { .. } => truth.order.needs.iter().any(|need| self.is_doomed(*need)),
             _ => false,
@@ -40,7 +78,8 @@ impl Trial {
         while let Some(task) = to_see.pop() {
             let truth = &self.truth[&task];
             let is_stuck = truth.order.on.is_some_and(|rank| self.workers[rank].is_lost);
-            if is_stuck || truth.struck || truth.cancelled || truth.panics > truth.order.retries {
+            let is_hit = truth.struck || truth.cancelled || truth.inner_failed;
+            if is_stuck || is_hit || self.is_impossible(task) || truth.panics > truth.order.retries {
                 return true;
             }
             to_see.extend(truth.order.needs.iter().filter(|need| seen.insert(**need)));
@@ -51,6 +90,9 @@ impl Trial {
     pub(super) fn look_at_the_end(&self) -> Result<TaskVerdict, String> {
         if !self.finished {
             return Err("nothing happens any more, and the pool is not over".into());
+        }
+        if let Some((rank, task)) = self.stuck().first_key_value() {
+            return Err(format!("task {task} on rank {rank} still waits for tasks that it has submitted"));
         }
         if self.waits == WAITS_MOST {
             return Err("the program waits for tasks that nobody tells it about".into());

@@ -2,7 +2,8 @@
 
 use rand::RngExt;
 
-use super::{Happening, Trial, Truth, WAITS_MOST};
+use super::{Happening, RESOURCE, Trial, Truth, WAITS_MOST};
+use crate::master::tasks::demand::Demand;
 use crate::master::tasks::{Event, Order, TaskId};
 
 impl Trial {
@@ -58,7 +59,8 @@ impl Trial {
     }
 
     fn submit(&mut self) {
-        let task = self.truth.len() as TaskId;
+        let task = self.own;
+        self.own += 1;
         let needs: Vec<TaskId> = (0..self.dice.random_range(0..4)).filter_map(|_| self.some_handle()).collect();
         let ranks = self.workers.len();
         let order = Order {
@@ -68,18 +70,18 @@ impl Trial {
             on: self.dice.random_bool(0.1).then(|| self.dice.random_range(0..ranks)),
             retries: self.dice.random_range(0..3),
             detached: self.dice.random_bool(0.1),
+            rests: self.dice.random_bool(0.3),
+            demand: self.draw_demand(),
+            ..Order::default()
         };
         let value = order.needs.iter().fold(task + 1, |sum, need| sum.rotate_left(7) ^ self.truth[need].value);
         let truth = Truth {
-            value,
             is_large: self.dice.random_bool(0.5),
             panics: if self.dice.random_bool(0.1) { self.dice.random_range(1..4) } else { 0 },
             took: if self.dice.random_bool(0.1) { 2000 } else { self.dice.random_range(0..100) },
-            cancelled: false,
-            has_come: false,
             struck: self.in_doubt > 0,
-            attempts: 0,
-            order: order.clone(),
+            inner: self.draw_inner(0),
+            ..Truth::of(value, order.clone())
         };
         self.truth.insert(task, truth);
         if !order.detached {
@@ -87,6 +89,18 @@ impl Trial {
         }
         self.verdict.submitted += 1;
         self.tasks.handle(Event::Submitted { task, order, payload: () });
+    }
+
+    fn draw_demand(&mut self) -> Demand {
+        let mut demand = Demand::default();
+        if self.dice.random_bool(0.1) {
+            demand.amounts.insert(RESOURCE.to_owned(), self.dice.random_range(1..4));
+        }
+        if self.dice.random_bool(0.1) {
+            let ranks = 0..self.workers.len();
+            demand.among = Some(ranks.filter(|_| self.dice.random_bool(0.5)).collect());
+        }
+        demand
     }
 
     /// The program gets a value that it has waited for.

@@ -15,6 +15,9 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
         "pool-panics" => Some(pool(world, panics)),
         "pool-forgets" => Some(pool(world, forgets)),
         "pool-stops" => Some(pool(world, stops)),
+        "pool-inner" => Some(pool(world, inner)),
+        "pool-resources" => Some(pool(world, resources)),
+        "pool-hangs" => Some(pool(world, hangs)),
         "pool-or-call" if is_culprit => Some(world.map_reduce(0..10u64, |n| n, add).map(drop).map_err(Into::into)),
         "pool-or-call" => Some(pool(world, results)),
         "pool-or-leave" if is_culprit => Some(Ok(())),
@@ -98,4 +101,73 @@ fn stops(pool: &Pool) -> Result<Vec<String>> {
     assert!(pool.submit(total, (&there,))?.get().is_err() && stopped.get().is_err());
     assert!(pool.task().on(2).submit(|n: u64| n, (1,))?.get().is_err());
     Ok(vec![format!("{sum}")])
+}
+
+/// A sum of squares, each half of it a task of its own, with parts that stay where they are made.
+fn halves(from: u64, to: u64) -> Result<Vec<u64>> {
+    if to - from <= 2 {
+        return Ok((from..to).flat_map(|n| squares(n * 50_000)).collect());
+    }
+    let (pool, middle) = (Pool::here()?, u64::midpoint(from, to));
+    let (left, right) = (pool.submit(halves, (from, middle))?, pool.submit(halves, (middle, to))?);
+    let joined = |left: &Result<Vec<u64>>, right: &Result<Vec<u64>>| {
+        let parts = [left, right].map(|part| part.as_ref().map_err(Clone::clone));
+        let [left, right] = parts;
+        Ok::<_, rankfold::Error>(joined(left?, right?))
+    };
+    pool.submit(joined, (&left, &right))?.get()?
+}
+
+fn fibonacci(n: u64) -> Result<u64> {
+    if n < 2 {
+        return Ok(n);
+    }
+    let pool = Pool::here()?;
+    let (one, other) = (pool.submit(fibonacci, (n - 1,))?, pool.submit(fibonacci, (n - 2,))?);
+    Ok(one.get()?? + other.get()??)
+}
+
+/// Tasks that submit tasks.
+fn inner(pool: &Pool) -> Result<Vec<String>> {
+    let small = pool.submit(fibonacci, (14,))?;
+    let all = pool.submit(halves, (0, 16))?.get()??;
+    Ok(vec![format!("{} {} {:x}", small.get()??, all.len(), total(&all))])
+}
+
+/// Rank 1 has two of something, the others have none.
+fn resources(pool: &Pool) -> Result<Vec<String>> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    let uses = |ms: u64| {
+        let together = RUNNING.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(ms));
+        RUNNING.fetch_sub(1, Ordering::SeqCst);
+        together
+    };
+    let tasks = (0..20).map(|_| pool.task().needs("gpu", 1).submit(uses, (2,))).collect::<Result<Vec<_>>>()?;
+    assert_eq!(pool.wait(&tasks, Until::All, None).len(), 20);
+    assert!(tasks.iter().all(|task| task.timing().is_some_and(|timing| timing.rank == 1)));
+    let most = tasks.into_iter().map(Remote::get).collect::<Result<Vec<_>>>()?.into_iter().max();
+    assert!(most < Some(2), "{most:?} others had it at the same time");
+    pool.task().named("greedy").needs("gpu", 3).submit(|n: u64| n, (1,))?.get().map(|n| vec![n.to_string()])
+}
+
+/// A task on rank 1 goes on for ever after its time was up: the rank is given up, and what it had as well.
+fn hangs(pool: &Pool) -> Result<Vec<String>> {
+    let there = pool.task().on(1).submit(squares, (1,))?;
+    there.wait()?;
+    let endless = pool.task().named("endless").on(1).timeout(Duration::from_millis(100));
+    let endless = endless.submit(|| std::thread::sleep(Duration::from_secs(3600)), ())?;
+    assert!(endless.get().unwrap_err().to_string().contains("endless has not come to its end on rank 1"));
+    let lost = loop {
+        match pool.submit(total, (&there,))?.get() {
+            Ok(_) => std::thread::sleep(Duration::from_millis(50)),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(
+        lost.contains("is given up, since endless goes on there") || lost.contains("is given up, since task"),
+        "{lost}"
+    );
+    Ok(vec![pool.map(|n: u64| n, 0..100)?.into_iter().map(Remote::get).sum::<Result<u64>>()?.to_string()])
 }

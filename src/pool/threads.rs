@@ -1,0 +1,378 @@
+//! The threads of a rank that run its tasks.
+//!
+//! A task runs on the rank's rayon pool, so that what is parallel inside of it uses the same threads. One that waits for
+//! others, which it has submitted, gives its place away: a spare thread takes the next task meanwhile, or the task that is
+//! waited for would never run.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::desk::{Desk, Note};
+use super::server::Absent;
+use crate::code::Entry;
+use crate::error::Place;
+use crate::lock::lock;
+use crate::master::tasks::TaskId;
+use crate::rank::Rank;
+use crate::worker::backlog::Backlog;
+use crate::worker::kept::Kept;
+use crate::worker::runner::{self, Trouble};
+use crate::worker::usage::{Meter, Usage};
+
+/// While more tasks than these wait for others, another one begins only after a pause: what they wait for is on its way,
+/// most often, and each of them occupies a thread.
+const WAITING_FEW: usize = 32;
+const PAUSE: Duration = Duration::from_millis(1);
+/// No more threads than these are started for tasks in place of those that wait.
+const SPARES_MOST: usize = 2000;
+
+/// The threads, and the tasks that they take.
+pub(crate) struct Threads {
+    place: Place,
+    pub places: Arc<[Place]>,
+    pub counts: Arc<[u32]>,
+    pool: Arc<ThreadPool>,
+    pub desk: Arc<Desk>,
+    runs: Mutex<Runs>,
+}
+
+#[derive(Default)]
+struct Runs {
+    backlog: Backlog<Work>,
+    /// Threads that look for tasks, or run one that does not wait.
+    active: usize,
+    /// Threads of the rank's own pool that look for tasks or run one, also one that waits.
+    pooled: usize,
+    /// Tasks that wait for others.
+    waiting: usize,
+    /// Threads in place of those that wait: how many there are, and those that have nothing to do.
+    spares: usize,
+    idle: Vec<Arc<ThreadPool>>,
+    /// When the last spare thread began.
+    last: Option<Instant>,
+    /// Tasks that run; a number for each time that one begins.
+    running: BTreeMap<TaskId, Running>,
+    begun: u64,
+    /// Those of them that may only take so long.
+    deadlines: BTreeMap<(Instant, TaskId), Duration>,
+    /// Those that have taken longer and go on nevertheless, by their number, with the time when they were to have ended.
+    late: BTreeMap<u64, (TaskId, Instant)>,
+}
+
+/// A task that was not begun.
+pub(super) struct Work {
+    pub entry: Result<Entry, Absent>,
+    pub arguments: Vec<u8>,
+    pub values: Vec<TaskId>,
+    pub inputs: Vec<Option<Arc<Kept>>>,
+    pub depth: u32,
+    pub timeout: Option<Duration>,
+    /// When this rank was given the task.
+    pub came: Instant,
+}
+
+struct Running {
+    number: u64,
+    deadline: Option<Instant>,
+    is_to_stop: Arc<AtomicBool>,
+}
+
+/// What a thread knows of the task that it runs.
+pub(crate) struct Current {
+    pub task: TaskId,
+    pub depth: u32,
+    pub threads: Arc<Threads>,
+    is_to_stop: Arc<AtomicBool>,
+    /// It is unwinding because it was to stop.
+    has_stopped: Cell<bool>,
+    /// How long it has waited for others.
+    waited: Cell<Duration>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+/// Whether this thread is in a task, which may wait for others of rayon's and do something else meanwhile.
+fn is_in_a_task() -> bool {
+    CURRENT.with_borrow(Option::is_some)
+}
+
+/// Looks at the task that this thread runs, if it runs one.
+pub(crate) fn with_current<R>(look: impl FnOnce(&Current) -> R) -> Option<R> {
+    CURRENT.with_borrow(|current| current.as_ref().map(look))
+}
+
+/// Whether the task that this thread runs was cancelled, or has taken too long, and could end here.
+pub(crate) fn is_asked_to_stop() -> bool {
+    with_current(|current| current.is_to_stop.load(Ordering::Relaxed)) == Some(true) && !std::thread::panicking()
+}
+
+/// A point at which a task can end before it is through: where it was [cancelled](crate::Remote::cancel), nobody wants its
+/// value any more, or its [time is up](crate::Task::timeout), it ends here, by unwinding. Does nothing otherwise, and takes
+/// a few nanoseconds.
+///
+/// It is for the thread that the task began on. Waiting for another task is such a point, too.
+///
+/// # Examples
+///
+/// ```
+/// fn endless() -> u64 {
+///     (0..).find(|_| { rankfold::stop_if_asked(); false }).unwrap()
+/// }
+///
+/// # let world = rankfold::World::local(2)?;
+/// world.pool(|pool| {
+///     let task = pool.task().named("endless").submit(endless, ())?;
+///     task.cancel();
+///     assert_eq!(task.get().unwrap_err().to_string(), "endless was cancelled");
+///     Ok::<_, rankfold::Error>(())
+/// })?.unwrap()?;
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+pub fn stop_if_asked() {
+    if is_asked_to_stop() {
+        let _ = with_current(|current| current.has_stopped.set(true));
+        // Not a panic that anybody should read about: it ends in `run`.
+        std::panic::resume_unwind(Box::new("the task was asked to stop"));
+    }
+}
+
+impl Threads {
+    pub fn new(rank: &Rank, desk: &Arc<Desk>) -> Arc<Self> {
+        let threads = Arc::new(Self {
+            place: rank.place.clone(),
+            places: Arc::clone(&rank.places),
+            counts: Arc::clone(&rank.threads),
+            pool: Arc::clone(&rank.pool),
+            desk: Arc::clone(desk),
+            runs: Mutex::default(),
+        });
+        desk.tell_of(&threads);
+        threads
+    }
+
+    /// Whether a thread runs something.
+    pub fn is_busy(&self) -> bool {
+        let runs = lock(&self.runs);
+        runs.active + runs.waiting > 0
+    }
+
+    /// Changes what was not begun, and lets threads look at it.
+    pub(super) fn change<R>(self: &Arc<Self>, change: impl FnOnce(&mut Backlog<Work>) -> R) -> R {
+        let result = change(&mut lock(&self.runs).backlog);
+        self.start();
+        result
+    }
+
+    /// Lets as many threads look for tasks as there are tasks for.
+    pub fn start(self: &Arc<Self>) {
+        let mut runs = lock(&self.runs);
+        let most = self.pool.current_num_threads();
+        let more = runs.backlog.runnable().min(most.saturating_sub(runs.active));
+        for _ in 0..more {
+            if runs.waiting == 0 && runs.pooled < most {
+                runs.active += 1;
+                runs.pooled += 1;
+                let threads = Arc::clone(self);
+                self.pool.spawn(move || threads.run_all(|runs| runs.pooled -= 1));
+            } else if !self.start_a_spare(&mut runs) {
+                return;
+            }
+        }
+    }
+
+    /// A thread in place of one that waits, or whose task waits for a part of it that another thread has taken.
+    fn start_a_spare(self: &Arc<Self>, runs: &mut Runs) -> bool {
+        if runs.waiting > WAITING_FEW && runs.last.is_some_and(|last| last.elapsed() < PAUSE) {
+            return false;
+        }
+        let spare = runs.idle.pop().map_or_else(|| self.new_spare(runs), Ok);
+        match spare {
+            Ok(spare) => {
+                runs.last = Some(Instant::now());
+                runs.active += 1;
+                let (threads, same) = (Arc::clone(self), Arc::clone(&spare));
+                spare.spawn(move || threads.run_all(|runs| runs.idle.push(same)));
+                true
+            }
+            Err(problem) => {
+                // Nobody would ever run it.
+                if let Some((task, _)) = runs.backlog.next() {
+                    let result = Err(Trouble::Internal(problem));
+                    let _ = self.desk.post(Note::Ended { task, result, usage: Usage::default() });
+                }
+                false
+            }
+        }
+    }
+
+    fn new_spare(&self, runs: &mut Runs) -> Result<Arc<ThreadPool>, String> {
+        if runs.spares >= SPARES_MOST {
+            return Err(format!(
+                "{} tasks of this rank wait for tasks that they have submitted, and no more can begin: let tasks return \
+                 instead of wait",
+                runs.waiting
+            ));
+        }
+        let (rank, number) = (self.place.rank, runs.spares);
+        let builder = ThreadPoolBuilder::new().num_threads(1);
+        let spare = builder.thread_name(move |_| format!("rankfold-{rank}-spare-{number}")).build();
+        let spare = spare.map_err(|error| {
+            format!(
+                "a thread in place of one that waits for other tasks cannot be started: {error}: raise the limit on \
+                 processes (ulimit -u)"
+            )
+        })?;
+        runs.spares += 1;
+        Ok(Arc::new(spare))
+    }
+
+    /// Runs tasks until there are none, or others do.
+    fn run_all(self: &Arc<Self>, leave: impl FnOnce(&mut Runs)) {
+        loop {
+            let mut runs = lock(&self.runs);
+            // A task that waits for a part of its own must not be kept waiting by another task.
+            let is_one_too_many = is_in_a_task() || runs.active > self.pool.current_num_threads();
+            let next = if is_one_too_many { None } else { runs.backlog.next() };
+            let Some((task, work)) = next else {
+                runs.active -= 1;
+                leave(&mut runs);
+                return;
+            };
+            let (number, is_to_stop) = runs.begin(task, work.timeout);
+            drop(runs);
+            self.run(task, work, number, is_to_stop);
+            // One may have given up its place inside of this task.
+            self.start();
+        }
+    }
+
+    fn run(self: &Arc<Self>, task: TaskId, work: Work, number: u64, is_to_stop: Arc<AtomicBool>) {
+        let Work { entry, arguments, inputs, depth, came, .. } = work;
+        let inputs: Vec<Arc<Kept>> = inputs.into_iter().flatten().collect();
+        let threads = Arc::clone(self);
+        let (has_stopped, waited) = (Cell::new(false), Cell::new(Duration::ZERO));
+        CURRENT.set(Some(Current { task, depth, threads, is_to_stop, has_stopped, waited }));
+        let meter = Meter::begin(came);
+        let result = match entry {
+            Ok(entry) => runner::run(entry, &arguments, inputs),
+            Err(Absent::Unfit(unfit)) => Err(Trouble::Unfit(unfit)),
+            Err(Absent::Gone(problem)) => Err(Trouble::Internal(problem)),
+        };
+        let current = CURRENT.take().expect("it was set above, and whoever else runs here has taken his own");
+        let usage = meter.end(current.waited.get());
+        let result = match result {
+            Err(Trouble::Panicked(_)) if current.has_stopped.get() => Err(Trouble::Stopped),
+            result => result,
+        };
+        // Of one that was given up nobody wants to hear.
+        if lock(&self.runs).is_still(task, number) {
+            // After the end nobody wants it.
+            let _ = self.desk.post(Note::Ended { task, result, usage });
+        }
+    }
+
+    /// Asks a task to end, which it does when it next looks. Whether it had not begun, and was taken back.
+    pub fn stop(self: &Arc<Self>, task: TaskId) -> bool {
+        let mut runs = lock(&self.runs);
+        if let Some(running) = runs.running.get(&task) {
+            running.is_to_stop.store(true, Ordering::Relaxed);
+            drop(runs);
+            self.desk.ring();
+            return false;
+        }
+        runs.backlog.remove(task)
+    }
+
+    /// The tasks that have taken longer than they may, with how long they were given: from now on, nobody wants to hear
+    /// of them. They are asked to stop.
+    pub fn late(&self) -> Vec<(TaskId, Duration)> {
+        let mut runs = lock(&self.runs);
+        if runs.deadlines.is_empty() {
+            return Vec::new();
+        }
+        let (now, mut late) = (Instant::now(), Vec::new());
+        while let Some(first) = runs.deadlines.first_entry().filter(|first| first.key().0 <= now) {
+            let ((_, task), timeout) = first.remove_entry();
+            if let Some(Running { number, is_to_stop, .. }) = runs.running.remove(&task) {
+                is_to_stop.store(true, Ordering::Relaxed);
+                runs.late.insert(number, (task, now));
+                late.push((task, timeout));
+            }
+        }
+        drop(runs);
+        if !late.is_empty() {
+            self.desk.ring();
+        }
+        late
+    }
+
+    /// A task that has gone on for so long after it was to have ended. Told once.
+    pub fn hung(&self, grace: Duration) -> Option<TaskId> {
+        let mut runs = lock(&self.runs);
+        let number = runs.late.iter().find(|(_, (_, since))| since.elapsed() > grace).map(|(number, _)| *number)?;
+        runs.late.remove(&number).map(|(task, _)| task)
+    }
+
+    /// While it lasts, another task may run in place of the one that this thread waits in.
+    pub fn give_way(self: &Arc<Self>) -> Away {
+        let mut runs = lock(&self.runs);
+        let was_active = runs.active > 0;
+        runs.active -= usize::from(was_active);
+        runs.waiting += 1;
+        drop(runs);
+        self.start();
+        Away { threads: Arc::clone(self), was_active, since: Instant::now() }
+    }
+}
+
+impl Runs {
+    /// A task begins.
+    fn begin(&mut self, task: TaskId, timeout: Option<Duration>) -> (u64, Arc<AtomicBool>) {
+        self.begun += 1;
+        let (number, is_to_stop) = (self.begun, Arc::<AtomicBool>::default());
+        // A time without end is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if let (Some(deadline), Some(timeout)) = (deadline, timeout) {
+            self.deadlines.insert((deadline, task), timeout);
+        }
+        self.running.insert(task, Running { number, deadline, is_to_stop: Arc::clone(&is_to_stop) });
+        (number, is_to_stop)
+    }
+
+    /// A task has ended; whether this run of it is the one that counts.
+    fn is_still(&mut self, task: TaskId, number: u64) -> bool {
+        if self.late.remove(&number).is_some() {
+            return false;
+        }
+        let Some(running) = self.running.get(&task).filter(|running| running.number == number) else { return false };
+        if let Some(deadline) = running.deadline {
+            self.deadlines.remove(&(deadline, task));
+        }
+        self.running.remove(&task);
+        true
+    }
+}
+
+/// A task waits for others.
+pub(crate) struct Away {
+    threads: Arc<Threads>,
+    was_active: bool,
+    since: Instant,
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        let mut runs = lock(&self.threads.runs);
+        runs.waiting -= 1;
+        runs.active += usize::from(self.was_active);
+        drop(runs);
+        with_current(|current| current.waited.set(current.waited.get() + self.since.elapsed()));
+    }
+}
