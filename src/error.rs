@@ -418,6 +418,11 @@ impl Error {
         )
     }
 
+    /// Whether an actor's state may be half changed after a call that has ended so.
+    pub(crate) fn leaves_a_broken_state(&self) -> bool {
+        matches!(*self.kind, ErrorKind::Panicked { .. } | ErrorKind::TooLong { .. })
+    }
+
     /// Whether a task took longer than it may: it may still run.
     pub(crate) fn is_too_long(&self) -> bool {
         matches!(*self.kind, ErrorKind::TooLong { .. })

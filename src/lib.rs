@@ -110,6 +110,7 @@ pub mod simulate;
 
 pub use error::{Error, ErrorKind, Place, Result, Role};
 pub use job::{OnRoot, Over};
+pub use pool::actor::{Actor, Maker, Method};
 pub use pool::desk::Timing;
 pub use pool::each::Each;
 pub use pool::function::{Argument, Data, Function};

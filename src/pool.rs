@@ -4,6 +4,7 @@
 //! function   what can be submitted, and the entry that runs it
 //! task       the options of a task
 //! remote     a value that lives, or will live, on some rank
+//! actor      a state on one rank, and calls that use it
 //! each       one task for each item of an endless input
 //! desk       what the user's threads and the transport's tell each other: on every rank
 //! host       rank 0's loop
@@ -14,6 +15,7 @@
 //! threads    the threads that run its tasks
 //! ```
 
+pub(crate) mod actor;
 mod bringing;
 pub(crate) mod desk;
 pub(crate) mod each;
@@ -34,6 +36,7 @@ use crate::error::{Error, ErrorKind, Place, Result};
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
 use crate::wire::Signature;
+use actor::{Actor, Maker};
 use desk::{Desk, Line, Note, Then};
 use each::Each;
 use function::{Data, Function};
@@ -181,6 +184,34 @@ impl Pool {
     #[must_use]
     pub fn task(&self) -> Task<'_> {
         Task::new(self)
+    }
+
+    /// Has a state made on some rank, which stays there and can be [called](Actor::call). Returns at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(2)?;
+    /// let lines = world.pool(|pool| {
+    ///     let log = pool.actor(Vec::<String>::new, ())?;
+    ///     for line in ["one", "two"] {
+    ///         log.call(|log: &mut Vec<String>, line: String| log.push(line), (line.to_owned(),))?.detach();
+    ///     }
+    ///     log.call(|log: &mut Vec<String>| log.clone(), ())?.get()
+    /// })?;
+    /// assert_eq!(lines.unwrap()?, ["one", "two"]);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn actor<F, A, S, M>(&self, make: F, arguments: A) -> Result<Actor<S>>
+    where
+        F: Maker<A, S, M>,
+        S: Send + 'static,
+    {
+        self.task().actor(make, arguments)
     }
 
     /// One task for each item, in their order.

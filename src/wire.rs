@@ -182,6 +182,8 @@ pub(crate) struct Assignment {
     pub inputs: Vec<Input>,
     /// How deep it was submitted in others.
     pub depth: u32,
+    /// The actor that it is a call of.
+    pub actor: Option<TaskId>,
     pub timeout: Option<Duration>,
 }
 

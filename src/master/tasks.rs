@@ -5,6 +5,7 @@
 //! much to do that moving them is sooner (`placement`). A value is freed when nobody has a handle on it and no task that
 //! reads it is left. What a task is and what a value holds is the driver's business, in `P`.
 
+mod actors;
 pub(crate) mod demand;
 mod ends;
 mod handles;
@@ -15,6 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use actors::Line;
 use demand::{Demand, Resources};
 use placement::{Placement, Want};
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,10 @@ pub(crate) struct Order {
     pub depth: u32,
     /// What it needs beside a thread.
     pub demand: Demand,
+    /// That it is an actor, and how often it may begin anew.
+    pub restarts: Option<u32>,
+    /// The actor that it is a call of; it needs that as well.
+    pub actor: Option<TaskId>,
     /// Whether it rests after a failure before it is tried again.
     pub rests: bool,
 }
@@ -163,6 +169,8 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Tasks<P> {
     tasks: BTreeMap<TaskId, Task<P>>,
+    /// The calls of each actor that is there, or will be.
+    lines: BTreeMap<TaskId, Line>,
     placement: Placement,
     places: Vec<Place>,
     /// Workers that are there, and those that are lost, with why.
@@ -192,6 +200,8 @@ struct Task<P> {
     attempts: u32,
     handle: Handle,
     cancelled: bool,
+    /// Its end was told, to whoever has a handle on it.
+    is_told: bool,
 }
 
 /// What whoever has submitted the task expects of it.
@@ -245,6 +255,7 @@ impl<P> Tasks<P> {
     pub fn new(places: &[Place], threads: &[u32], resources: &[Resources]) -> Self {
         Self {
             tasks: BTreeMap::new(),
+            lines: BTreeMap::new(),
             placement: Placement::new(threads, resources),
             places: places.to_vec(),
             present: BTreeSet::new(),
@@ -268,9 +279,9 @@ impl<P> Tasks<P> {
         self.tasks.get_mut(&task).map(|task| &mut task.payload)
     }
 
-    /// How deep it was submitted in others.
-    pub fn depth(&self, task: TaskId) -> u32 {
-        self.tasks.get(&task).map_or(0, |task| task.order.depth)
+    /// What was asked for with a task.
+    pub fn order(&self, task: TaskId) -> Option<&Order> {
+        self.tasks.get(&task).map(|task| &task.order)
     }
 
     /// The tasks and values that are known.
@@ -337,14 +348,17 @@ impl<P> Tasks<P> {
             failed = Some(problem);
         }
         if let Some(parent) = order.parent {
-            // It will wait for what it submits, and others may run there meanwhile.
-            self.placement.makes_room(owner(task), parent);
+            self.waits_inside(owner(task), parent);
         }
         let handle = if order.detached { Handle::Gone } else { Handle::Held };
         let (readers, state) = (BTreeSet::new(), State::Waiting);
-        let entry = Task { payload, order, state, lacks, readers, attempts: 0, handle, cancelled: false };
+        let entry =
+            Task { payload, order, state, lacks, readers, attempts: 0, handle, cancelled: false, is_told: false };
+        let (restarts, actor) = (entry.order.restarts, entry.order.actor);
         self.tasks.insert(task, entry);
         self.open += 1;
+        restarts.into_iter().for_each(|restarts| self.add_actor(task, restarts));
+        actor.into_iter().for_each(|actor| self.stand_in_line(actor, task));
         match failed {
             Some(failure) => self.fail(task, failure),
             None if lacks == 0 => self.place(task),
@@ -373,6 +387,9 @@ impl<P> Tasks<P> {
     /// All it needs is there: decides where it is to run.
     fn place(&mut self, task: TaskId) {
         let entry = &self.tasks[&task];
+        if let Some(actor) = entry.order.actor {
+            return self.advance(actor);
+        }
         let mut held: BTreeMap<usize, u64> = BTreeMap::new();
         for need in &entry.order.needs {
             if let Some(Task { state: State::Large { holders, coming, bytes }, .. }) = self.tasks.get(need) {
@@ -397,8 +414,13 @@ impl<P> Tasks<P> {
             entry.state = State::Held(worker);
             entry.attempts += 1;
             self.placement.given(worker, task, &entry.order);
-            let needs = entry.order.needs.clone();
-            let inputs = needs.into_iter().map(|need| (need, self.source(need, worker))).collect();
+            let (needs, actor) = (entry.order.needs.clone(), entry.order.actor);
+            let values = needs.into_iter().filter(|need| Some(*need) != actor);
+            let inputs: Vec<(TaskId, Source)> = values.map(|need| (need, self.source(need, worker))).collect();
+            if let Some(actor) = actor {
+                let is_elsewhere = |source: &Source| matches!(source, Source::At(rank) if *rank != worker);
+                self.hand_out_call(actor, task, inputs.iter().any(|(_, source)| is_elsewhere(source)));
+            }
             self.actions.push_back(Action::Assign { worker, task, inputs });
         }
         if let Some((worker, tasks)) = self.placement.recall() {

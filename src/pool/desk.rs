@@ -26,6 +26,7 @@ const LOOKING: Duration = Duration::from_micros(50);
 
 /// Something for the transport's thread to do.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "submissions are the most frequent ones")]
 pub(crate) enum Note {
     Submit {
         task: TaskId,
@@ -47,6 +48,8 @@ pub(crate) enum Note {
         result: Result<Made, Trouble>,
         usage: Usage,
     },
+    /// Calls that wait here for an actor that has died.
+    Returned(Vec<TaskId>),
     /// A value is written as bytes, behind its number, for a rank that has asked for it.
     Written {
         to: usize,
@@ -65,6 +68,8 @@ pub(crate) struct Payload {
     pub timeout: Option<Duration>,
     /// How long it rests before it is tried again, the first time.
     pub backoff: Duration,
+    /// Whether it may run again after a good end: an actor.
+    pub may_run_again: bool,
     /// Of a task that was submitted on this rank.
     pub slot: Option<Arc<Slot>>,
     /// Its value, if that is small.
@@ -83,6 +88,7 @@ impl Payload {
             arguments,
             timeout: None,
             backoff: Duration::ZERO,
+            may_run_again: false,
             slot,
             small: None,
             submitted: Instant::now(),

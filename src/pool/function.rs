@@ -184,6 +184,23 @@ pub trait Function<A, R, M>: Copy + Send + 'static {
     fn entry() -> Entry;
 }
 
+/// Calls a macro for each number of parameters: names for the type of each argument, of its parameter and of its kind, and
+/// for what is held of it.
+macro_rules! arities {
+    ($macro:ident) => {
+        $macro!();
+        $macro!(A1 P1 K1 h1);
+        $macro!(A1 P1 K1 h1 A2 P2 K2 h2);
+        $macro!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3);
+        $macro!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4);
+        $macro!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5);
+        $macro!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5 A6 P6 K6 h6);
+        $macro!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5 A6 P6 K6 h6 A7 P7 K7 h7);
+        $macro!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5 A6 P6 K6 h6 A7 P7 K7 h7 A8 P8 K8 h8);
+    };
+}
+pub(super) use arities;
+
 macro_rules! function {
     ($($argument:ident $parameter:ident $kind:ident $held:ident)*) => {
         const _: () = {
@@ -215,12 +232,4 @@ macro_rules! function {
     };
 }
 
-function!();
-function!(A1 P1 K1 h1);
-function!(A1 P1 K1 h1 A2 P2 K2 h2);
-function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3);
-function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4);
-function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5);
-function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5 A6 P6 K6 h6);
-function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5 A6 P6 K6 h6 A7 P7 K7 h7);
-function!(A1 P1 K1 h1 A2 P2 K2 h2 A3 P3 K3 h3 A4 P4 K4 h4 A5 P5 K5 h5 A6 P6 K6 h6 A7 P7 K7 h7 A8 P8 K8 h8);
+arities!(function);

@@ -9,7 +9,7 @@ use super::TOGETHER;
 use super::bringing::{Bringing, Expected, over};
 use super::desk::{Desk, Note, Payload, Settled, Timing};
 use super::rests::Rests;
-use super::server::{Obeyed, Server};
+use super::server::{Looked, Obeyed, Server};
 use crate::error::{Error, ErrorKind};
 use crate::master::scheduler::GRACE;
 use crate::master::tasks::{Action, Ending, Event, Source, TaskId, Tasks, owner};
@@ -129,6 +129,7 @@ impl Host<'_> {
                 let ended = self.server.ended(task, result, usage);
                 self.on_ended(0, ended);
             }
+            Note::Returned(tasks) => self.tasks.handle(Event::Returned { worker: 0, tasks }),
             Note::Written { to, bytes } => self.rank.send_bytes(to, Channel::Values, bytes)?,
         }
         Ok(())
@@ -165,7 +166,9 @@ impl Host<'_> {
         self.tasks.handle(match asked {
             Asked::Submit(submission) => {
                 let Submission { task, order, name, code, arguments, timeout, backoff } = *submission;
-                let payload = Payload { timeout, backoff, ..Payload::new(name.into(), code, arguments, None) };
+                let may_run_again = order.restarts.is_some();
+                let payload =
+                    Payload { timeout, backoff, may_run_again, ..Payload::new(name.into(), code, arguments, None) };
                 Event::Submitted { task, order, payload }
             }
             Asked::Want { task, taken } => Event::Wanted { task, taken },
@@ -284,8 +287,9 @@ impl Host<'_> {
     /// A task has come to its end: whoever has submitted it learns that.
     fn settle(&mut self, task: TaskId, failed: Option<Error>) {
         let Some(payload) = self.tasks.payload_mut(task) else { return };
-        // It will not run again.
-        payload.arguments = Vec::new();
+        if failed.is_some() || !payload.may_run_again {
+            payload.arguments = Vec::new();
+        }
         let failed = failed.map(|error| error.in_call(&payload.name));
         let timing = payload.timing.filter(|_| failed.is_none());
         if let Some(slot) = payload.slot.clone() {
@@ -331,11 +335,11 @@ impl Host<'_> {
             Input { value: *value, from }
         };
         let inputs = inputs.iter().map(input).collect();
-        let depth = self.tasks.depth(task);
+        let (depth, actor) = self.tasks.order(task).map_or((0, None), |order| (order.depth, order.actor));
         let payload = self.tasks.payload_mut(task).expect("a task that is assigned is known");
         payload.assigned = Some(Instant::now());
         let Payload { code, timeout, .. } = *payload;
-        let assignment = Assignment { task, code, arguments: payload.arguments.clone(), inputs, depth, timeout };
+        let assignment = Assignment { task, code, arguments: payload.arguments.clone(), inputs, depth, actor, timeout };
         let together = self.assigned.entry(worker).or_default();
         together.push(assignment);
         if together.len() >= TOGETHER { self.flush(worker) } else { Ok(()) }
@@ -429,8 +433,9 @@ impl Host<'_> {
         for task in self.rests.over(self.looked) {
             self.tasks.handle(Event::Rested { task });
         }
-        let (late, hung) = self.server.look_after(self.rank.patience.bound());
+        let Looked { late, returned, hung } = self.server.look_after(self.rank.patience.bound());
         late.into_iter().for_each(|ended| self.on_ended(0, ended));
+        self.tasks.handle(Event::Returned { worker: 0, tasks: returned });
         if let Some(task) = hung {
             let name = self.late.get(&task).cloned().unwrap_or_else(|| self.name_of(task));
             let place = &self.rank.place;

@@ -9,7 +9,7 @@ use super::TOGETHER;
 use super::bringing::{Bringing, Expected, over};
 use super::desk::{Desk, Note, Payload, Settled, Slot};
 use super::host::LOOK_AFTER;
-use super::server::{Obeyed, Server};
+use super::server::{Looked, Obeyed, Server};
 use crate::error::{Error, ErrorKind};
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
@@ -133,9 +133,7 @@ impl Serving<'_> {
                 for (value, from) in fetches {
                     self.rank.send(from, Message::ToServer(ToServer::Fetch(value)))?;
                 }
-                if let Some(tasks) = returned {
-                    self.rank.send(0, Message::FromServer(FromServer::Returned(tasks)))?;
-                }
+                self.give_back(returned.unwrap_or_default())?;
             }
             Message::ToWorker(ToWorker::Stop(error)) => {
                 self.failed = Some(error);
@@ -182,11 +180,15 @@ impl Serving<'_> {
 
     /// Tells rank 0 of tasks that were run here and of what tasks want of others, and sends values that were asked for.
     fn tell(&mut self, notes: Vec<Note>) -> Result<(), Error> {
-        let (mut ended, mut asked) = (Vec::new(), Vec::new());
+        let (mut ended, mut asked, mut back) = (Vec::new(), Vec::new(), Vec::new());
         for note in notes {
             asked.extend(match note {
                 Note::Ended { task, result, usage } => {
                     ended.push(self.server.ended(task, result, usage));
+                    None
+                }
+                Note::Returned(tasks) => {
+                    back.extend(tasks);
                     None
                 }
                 Note::Written { to, bytes } => {
@@ -215,7 +217,12 @@ impl Serving<'_> {
         }
         // Before the ends: a task is not through with what it has submitted.
         self.ask(asked)?;
-        self.tell_ends(ended)
+        self.tell_ends(ended)?;
+        self.give_back(back)
+    }
+
+    fn give_back(&mut self, tasks: Vec<TaskId>) -> Result<(), Error> {
+        if tasks.is_empty() { Ok(()) } else { self.rank.send(0, Message::FromServer(FromServer::Returned(tasks))) }
     }
 
     fn ask(&mut self, mut asked: Vec<Asked>) -> Result<(), Error> {
@@ -242,8 +249,9 @@ impl Serving<'_> {
             return Ok(());
         }
         self.looked = Instant::now();
-        let (late, hung) = self.server.look_after(self.rank.patience.bound());
+        let Looked { late, returned, hung } = self.server.look_after(self.rank.patience.bound());
         self.tell_ends(late)?;
+        self.give_back(returned)?;
         hung.map_or(Ok(()), |task| self.rank.send(0, Message::FromServer(FromServer::Hung(task))))
     }
 

@@ -3,8 +3,8 @@
 //! Every rank has one, rank 0 as well. It never waits: what its threads are through with is on the desk.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::{SendError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -15,9 +15,10 @@ use crate::error::{Error, ErrorKind, Place};
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
 use crate::wire::{self, Assignment, EndedTask, Input, InputFrom, TaskResult, ToServer};
+use crate::worker::backlog::Job;
 use crate::worker::caught::catch;
 use crate::worker::kept::{Kept, Unfit, discard};
-use crate::worker::runner::{Made, Trouble};
+use crate::worker::runner::{Cell, Made, Trouble};
 use crate::worker::usage::Usage;
 
 pub(super) struct Server {
@@ -27,6 +28,8 @@ pub(super) struct Server {
     desk: Arc<Desk>,
     threads: Arc<Threads>,
     store: BTreeMap<TaskId, Arc<Kept>>,
+    /// The states of the actors that live here.
+    actors: BTreeMap<TaskId, Arc<Cell>>,
     /// Where values go that are wanted elsewhere: threads of the pool may be busy for long.
     writer: Option<Sender<Write>>,
 }
@@ -45,6 +48,17 @@ pub(super) struct Obeyed {
     pub fetches: Vec<(TaskId, usize)>,
     /// Tasks that rank 0 gets back.
     pub returned: Option<Vec<TaskId>>,
+}
+
+/// What a look at the clock has shown.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// Tasks whose time is up.
+    pub late: Vec<EndedTask>,
+    /// Calls that have waited for one of them.
+    pub returned: Vec<TaskId>,
+    /// A task that should have ended long ago.
+    pub hung: Option<TaskId>,
 }
 
 /// Why a rank cannot have a value.
@@ -71,6 +85,7 @@ impl Server {
             desk: Arc::clone(desk),
             threads: Threads::new(rank, desk),
             store: BTreeMap::new(),
+            actors: BTreeMap::new(),
             writer: None,
         }
     }
@@ -78,7 +93,7 @@ impl Server {
     /// Does what rank 0 says, or a rank that wants a value.
     pub fn obey(&mut self, from: usize, message: ToServer) -> Obeyed {
         match message {
-            ToServer::Run(assignments) => Obeyed { fetches: self.run(assignments), ..Obeyed::default() },
+            ToServer::Run(assignments) => self.run(assignments),
             ToServer::Recall(tasks) => Obeyed { returned: Some(self.recall(tasks)), ..Obeyed::default() },
             ToServer::Cancel(task) => {
                 Obeyed { returned: self.threads.stop(task).then(|| vec![task]), ..Obeyed::default() }
@@ -97,12 +112,18 @@ impl Server {
         }
     }
 
-    /// Takes tasks. Gives the values that have to be fetched for them, with the rank that has each.
-    fn run(&mut self, assignments: Vec<Assignment>) -> Vec<(TaskId, usize)> {
+    /// Takes tasks. Values have to be fetched for some; calls of an actor that has died meanwhile go back.
+    fn run(&mut self, assignments: Vec<Assignment>) -> Obeyed {
         let came = Instant::now();
-        let mut fetches = Vec::new();
-        let mut all = Vec::new();
-        for Assignment { task, code, arguments, inputs, depth, timeout } in assignments {
+        let (mut all, mut fetches, mut returned) = (Vec::new(), Vec::new(), Vec::new());
+        for Assignment { task, code, arguments, inputs, depth, actor, timeout } in assignments {
+            let cell = actor.and_then(|actor| self.actors.get(&actor)).cloned();
+            // One whose state is in use is alive.
+            let is_alive = |cell: &Arc<Cell>| cell.try_lock().map_or(true, |state| state.is_some());
+            if actor.is_some() && !cell.as_ref().is_some_and(is_alive) {
+                returned.push(task);
+                continue;
+            }
             let (mut lacks, mut values, mut found) = (BTreeMap::new(), Vec::new(), Vec::new());
             for Input { value, from } in inputs {
                 values.push(value);
@@ -116,14 +137,15 @@ impl Server {
                 });
             }
             let entry = code.entry().ok_or_else(|| Absent::Gone("this program has no such function".into()));
-            all.push((task, Work { entry, arguments, values, inputs: found, depth, timeout, came }, lacks));
+            let work = Work { entry, arguments, values, inputs: found, actor: actor.zip(cell), timeout, came };
+            all.push((Job { task, depth, actor, work }, lacks));
         }
         self.threads.change(|backlog| {
-            for (task, work, lacks) in all {
-                fetches.extend(backlog.give(task, work.depth, work, &lacks));
+            for (job, lacks) in all {
+                fetches.extend(backlog.give(job, &lacks));
             }
         });
-        fetches
+        Obeyed { fetches, returned: Some(returned).filter(|returned| !returned.is_empty()) }
     }
 
     /// A value is here, or there is none.
@@ -149,6 +171,10 @@ impl Server {
                 self.store.insert(task, Arc::new(kept));
                 TaskResult::Large(bytes)
             }
+            Ok(Made::State(state)) => {
+                self.actors.insert(task, Arc::new(Mutex::new(Some(state))));
+                TaskResult::Large(0)
+            }
             Err(trouble) => TaskResult::Failed(trouble.into_error(task, &self.place)),
         };
         EndedTask { task, result, usage }
@@ -160,15 +186,16 @@ impl Server {
     }
 
     /// Looks after what runs here: whom the time is up for, and who should have ended long ago.
-    pub fn look_after(&mut self, grace: Duration) -> (Vec<EndedTask>, Option<TaskId>) {
-        let late = self.threads.late().into_iter().map(|(task, timeout)| {
+    pub fn look_after(&mut self, grace: Duration) -> Looked {
+        let (late, returned) = self.threads.late();
+        let late = late.into_iter().map(|(task, timeout)| {
             let error = ErrorKind::TooLong { task: format!("task {task}"), timeout, place: self.place.clone() };
             EndedTask { task, result: TaskResult::Failed(error.into()), usage: Usage::default() }
         });
         let late = late.collect();
         // Some may have waited for a pause to begin.
         self.threads.start();
-        (late, self.threads.hung(grace))
+        Looked { late, returned, hung: self.threads.hung(grace) }
     }
 
     /// Gives a value away.
@@ -179,6 +206,7 @@ impl Server {
     /// Nobody needs a value any more.
     fn free(&mut self, value: TaskId) {
         discard(self.store.remove(&value));
+        discard(self.actors.remove(&value));
         self.threads.change(|backlog| backlog.forgo(value));
     }
 
@@ -228,6 +256,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         std::mem::take(&mut self.store).into_values().for_each(discard);
+        std::mem::take(&mut self.actors).into_values().for_each(discard);
     }
 }
 

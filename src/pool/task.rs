@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pool;
-use super::desk::{Payload, Slot};
+use super::actor::{code_of, refused};
+use super::desk::{Desk, Payload, Slot};
 use super::function::{Data, Function, Refused, Writer};
 use super::remote::Remote;
 use crate::code::Code;
-use crate::error::{Error, ErrorKind, Result};
-use crate::master::tasks::Order;
+use crate::error::{ErrorKind, Place, Result};
 use crate::master::tasks::demand::Demand;
+use crate::master::tasks::{Order, TaskId};
 
 /// The description of a task; made by [`Pool::task`], and good for one or many.
 ///
@@ -30,7 +31,7 @@ use crate::master::tasks::demand::Demand;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Task<'p> {
-    pool: &'p Pool,
+    pub(super) pool: &'p Pool,
     name: Option<String>,
     priority: i32,
     on: Option<usize>,
@@ -38,6 +39,7 @@ pub struct Task<'p> {
     backoff: Duration,
     timeout: Option<Duration>,
     demand: Demand,
+    pub(super) restarts: u32,
 }
 
 impl<'p> Task<'p> {
@@ -51,6 +53,7 @@ impl<'p> Task<'p> {
             backoff: Duration::ZERO,
             timeout: None,
             demand: Demand::default(),
+            restarts: 0,
         }
     }
 
@@ -210,6 +213,30 @@ impl<'p> Task<'p> {
         self
     }
 
+    /// How often an [`actor`](Self::actor) may begin anew, after a call of it has panicked or its rank was lost: its state is
+    /// made again, of the same arguments, on whatever rank. The call that has panicked, and those that a lost rank had, are
+    /// errors; the calls behind them run on the new state. Not at all if nothing is said.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::World::local(2)?;
+    /// let left = world.pool(|pool| {
+    ///     let stock = pool.task().restarts(1).actor(|n: u32| n, (5,))?;
+    ///     let take = |stock: &mut u32, n: u32| { *stock = stock.checked_sub(n).expect("there is enough"); *stock };
+    ///     let (one, too_many, again) = (stock.call(take, (1,))?, stock.call(take, (9,))?, stock.call(take, (2,))?);
+    ///     assert!(too_many.get().is_err());
+    ///     Ok::<_, rankfold::Error>((one.get()?, again.get()?))
+    /// })?.unwrap()?;
+    /// assert_eq!(left, (4, 3)); // of five again
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn restarts(mut self, restarts: u32) -> Self {
+        self.restarts = restarts;
+        self
+    }
+
     /// As [`Pool::submit`], with what was asked for.
     ///
     /// # Errors
@@ -232,41 +259,68 @@ impl<'p> Task<'p> {
                 "a function for other ranks must not capture anything: pass it as an argument instead"
             );
         };
-        let name = self.name.clone().map_or(Cow::Borrowed(type_name::<F>()), Cow::Owned);
-        let Pool { desk, places, parent, .. } = self.pool;
+        let Pool { desk, places, .. } = self.pool;
         let mut writer = Writer::new(desk);
-        let code = F::write(&arguments, &mut writer).and_then(|()| {
-            Code::of(F::entry()).ok_or_else(|| Refused {
-                problem: "the function is part of a shared library, which other ranks may have elsewhere".into(),
-                remedy: "link it into the program itself",
-            })
-        });
-        let refused = |Refused { problem, remedy }| -> Error {
-            ErrorKind::Refused { call: name.to_string(), problem, remedy: remedy.into() }.into()
-        };
-        let code = code.map_err(refused)?;
+        let code = F::write(&arguments, &mut writer).and_then(|()| code_of(F::entry()));
+        let Writer { bytes, needs, .. } = writer;
+        self.prepare(type_name::<F>(), code, bytes, needs)?.submit(desk, places)
+    }
+
+    /// The task with what was asked for.
+    pub(super) fn prepare(
+        &self,
+        function: &'static str,
+        code: Result<Code, Refused>,
+        arguments: Vec<u8>,
+        needs: Vec<TaskId>,
+    ) -> Result<Prepared> {
+        let name = self.name.clone().map_or(Cow::Borrowed(function), Cow::Owned);
+        let mut prepared = Prepared::new(name, code, arguments, needs, self.pool.parent)?;
         let mut demand = self.demand.clone();
         if let (false, Some(rank)) = (demand.is_none(), self.on) {
             demand.among = Some([rank].into());
         }
-        let order = Order {
-            kind: code.number(),
-            needs: writer.needs,
-            priority: self.priority,
-            on: self.on,
-            retries: self.retries,
-            detached: false,
-            parent: parent.map(|(task, _)| task),
-            depth: parent.map_or(0, |(_, depth)| depth + 1),
-            demand,
-            rests: !self.backoff.is_zero(),
-        };
-        let slot = Arc::new(Slot::default());
-        let payload = Payload::new(name.clone(), code, writer.bytes, Some(Arc::clone(&slot)));
-        let payload = Payload { timeout: self.timeout, backoff: self.backoff, ..payload };
+        let Prepared { order, payload } = &mut prepared;
+        (order.priority, order.on, order.retries) = (self.priority, self.on, self.retries);
+        (order.demand, order.rests) = (demand, !self.backoff.is_zero());
+        (payload.timeout, payload.backoff) = (self.timeout, self.backoff);
+        Ok(prepared)
+    }
+}
+
+/// A task that can be submitted.
+pub(super) struct Prepared {
+    pub order: Order,
+    pub payload: Payload,
+}
+
+impl Prepared {
+    pub fn new(
+        name: Cow<'static, str>,
+        code: Result<Code, Refused>,
+        arguments: Vec<u8>,
+        needs: Vec<TaskId>,
+        parent: Option<(TaskId, u32)>,
+    ) -> Result<Self> {
+        let code = code.map_err(|why| refused(&name, why))?;
+        let (parent, depth) = parent.map_or((None, 0), |(task, depth)| (Some(task), depth + 1));
+        let order = Order { kind: code.number(), needs, parent, depth, ..Order::default() };
+        Ok(Self { order, payload: Payload::new(name, code, arguments, Some(Arc::default())) })
+    }
+
+    /// Submits it. Gives its number, and where its end will be seen.
+    pub fn post(self, desk: &Desk) -> Result<(TaskId, Arc<Slot>)> {
+        let Self { order, payload } = self;
+        let (name, slot) = (payload.name.clone(), payload.slot.clone().expect("it was prepared here"));
         match desk.submit(order, payload) {
-            Ok(task) => Ok(Remote::new(task, slot, Arc::clone(desk), name, Arc::clone(places))),
+            Ok(task) => Ok((task, slot)),
             Err(why) => Err(why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_string() }.into())),
         }
+    }
+
+    pub fn submit<R: Data>(self, desk: &Arc<Desk>, places: &Arc<[Place]>) -> Result<Remote<R>> {
+        let name = self.payload.name.clone();
+        let (task, slot) = self.post(desk)?;
+        Ok(Remote::new(task, slot, Arc::clone(desk), name, Arc::clone(places)))
     }
 }

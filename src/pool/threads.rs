@@ -4,7 +4,7 @@
 //! others, which it has submitted, gives its place away: a spare thread takes the next task meanwhile, or the task that is
 //! waited for would never run.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,9 +19,9 @@ use crate::error::Place;
 use crate::lock::lock;
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
-use crate::worker::backlog::Backlog;
-use crate::worker::kept::Kept;
-use crate::worker::runner::{self, Trouble};
+use crate::worker::backlog::{Backlog, Job};
+use crate::worker::kept::{Kept, discard};
+use crate::worker::runner::{self, Cell, Made, Trouble};
 use crate::worker::usage::{Meter, Usage};
 
 /// While more tasks than these wait for others, another one begins only after a pause: what they wait for is on its way,
@@ -70,7 +70,8 @@ pub(super) struct Work {
     pub arguments: Vec<u8>,
     pub values: Vec<TaskId>,
     pub inputs: Vec<Option<Arc<Kept>>>,
-    pub depth: u32,
+    /// The actor that it is a call of.
+    pub actor: Option<(TaskId, Arc<Cell>)>,
     pub timeout: Option<Duration>,
     /// When this rank was given the task.
     pub came: Instant,
@@ -78,6 +79,7 @@ pub(super) struct Work {
 
 struct Running {
     number: u64,
+    actor: Option<TaskId>,
     deadline: Option<Instant>,
     is_to_stop: Arc<AtomicBool>,
 }
@@ -89,9 +91,9 @@ pub(crate) struct Current {
     pub threads: Arc<Threads>,
     is_to_stop: Arc<AtomicBool>,
     /// It is unwinding because it was to stop.
-    has_stopped: Cell<bool>,
+    has_stopped: std::cell::Cell<bool>,
     /// How long it has waited for others.
-    waited: Cell<Duration>,
+    waited: std::cell::Cell<Duration>,
 }
 
 thread_local! {
@@ -203,9 +205,10 @@ impl Threads {
             }
             Err(problem) => {
                 // Nobody would ever run it.
-                if let Some((task, _)) = runs.backlog.next() {
+                if let Some(Job { task, actor, .. }) = runs.backlog.next() {
                     let result = Err(Trouble::Internal(problem));
                     let _ = self.desk.post(Note::Ended { task, result, usage: Usage::default() });
+                    actor.into_iter().for_each(|actor| runs.backlog.through(actor));
                 }
                 false
             }
@@ -240,41 +243,74 @@ impl Threads {
             // A task that waits for a part of its own must not be kept waiting by another task.
             let is_one_too_many = is_in_a_task() || runs.active > self.pool.current_num_threads();
             let next = if is_one_too_many { None } else { runs.backlog.next() };
-            let Some((task, work)) = next else {
+            let Some(job) = next else {
                 runs.active -= 1;
                 leave(&mut runs);
                 return;
             };
-            let (number, is_to_stop) = runs.begin(task, work.timeout);
+            let (number, is_to_stop) = runs.begin(&job);
             drop(runs);
-            self.run(task, work, number, is_to_stop);
+            self.run(job, number, is_to_stop);
             // One may have given up its place inside of this task.
             self.start();
         }
     }
 
-    fn run(self: &Arc<Self>, task: TaskId, work: Work, number: u64, is_to_stop: Arc<AtomicBool>) {
-        let Work { entry, arguments, inputs, depth, came, .. } = work;
+    fn run(self: &Arc<Self>, job: Job<Work>, number: u64, is_to_stop: Arc<AtomicBool>) {
+        let Job { task, depth, work: Work { entry, arguments, inputs, actor, came, .. }, .. } = job;
         let inputs: Vec<Arc<Kept>> = inputs.into_iter().flatten().collect();
         let threads = Arc::clone(self);
-        let (has_stopped, waited) = (Cell::new(false), Cell::new(Duration::ZERO));
+        let (has_stopped, waited) = (std::cell::Cell::new(false), std::cell::Cell::new(Duration::ZERO));
         CURRENT.set(Some(Current { task, depth, threads, is_to_stop, has_stopped, waited }));
         let meter = Meter::begin(came);
+        let mut state = actor.as_ref().map(|(_, cell)| lock(cell));
+        let has_died = state.as_ref().is_some_and(|state| state.is_none());
         let result = match entry {
-            Ok(entry) => runner::run(entry, &arguments, inputs),
+            Ok(_) if has_died => Err(Trouble::Dead),
+            Ok(entry) => {
+                runner::run(entry, &arguments, inputs, state.as_deref_mut().and_then(|state| state.as_deref_mut()))
+            }
             Err(Absent::Unfit(unfit)) => Err(Trouble::Unfit(unfit)),
             Err(Absent::Gone(problem)) => Err(Trouble::Internal(problem)),
         };
         let current = CURRENT.take().expect("it was set above, and whoever else runs here has taken his own");
         let usage = meter.end(current.waited.get());
+        let dies = matches!(result, Err(Trouble::Panicked(_)));
+        if let Some(state) = state.as_deref_mut().filter(|_| dies) {
+            discard(state.take());
+        }
+        drop(state);
         let result = match result {
             Err(Trouble::Panicked(_)) if current.has_stopped.get() => Err(Trouble::Stopped),
             result => result,
         };
-        // Of one that was given up nobody wants to hear.
-        if lock(&self.runs).is_still(task, number) {
-            // After the end nobody wants it.
+        self.ended((task, number), result, usage, actor.map(|(actor, _)| actor));
+    }
+
+    /// Tells that a run of a task has ended here, and lets the next call of its actor begin.
+    fn ended(&self, run: (TaskId, u64), result: Result<Made, Trouble>, usage: Usage, actor: Option<TaskId>) {
+        let task = run.0;
+        let mut runs = lock(&self.runs);
+        if !runs.is_still(run) {
+            drop(runs);
+            // It was given up, and nobody wants to hear of it.
+            return discard(result);
+        }
+        let mut back = Vec::new();
+        match (&result, actor) {
+            (Err(Trouble::Panicked(_) | Trouble::Dead), Some(actor)) => back = runs.backlog.dissolve(actor),
+            (_, Some(actor)) => runs.backlog.through(actor),
+            (_, None) => {}
+        }
+        drop(runs);
+        // After the end nobody wants to hear of any.
+        if let Err(Trouble::Dead) = result {
+            back.insert(0, task);
+        } else {
             let _ = self.desk.post(Note::Ended { task, result, usage });
+        }
+        if !back.is_empty() {
+            let _ = self.desk.post(Note::Returned(back));
         }
     }
 
@@ -282,6 +318,10 @@ impl Threads {
     pub fn stop(self: &Arc<Self>, task: TaskId) -> bool {
         let mut runs = lock(&self.runs);
         if let Some(running) = runs.running.get(&task) {
+            if running.actor.is_some() {
+                // It would leave the state half changed.
+                return false;
+            }
             running.is_to_stop.store(true, Ordering::Relaxed);
             drop(runs);
             self.desk.ring();
@@ -291,16 +331,14 @@ impl Threads {
     }
 
     /// The tasks that have taken longer than they may, with how long they were given: from now on, nobody wants to hear
-    /// of them. They are asked to stop.
-    pub fn late(&self) -> Vec<(TaskId, Duration)> {
+    /// of them. They are asked to stop. And the calls that have waited for one of them.
+    pub fn late(&self) -> (Vec<(TaskId, Duration)>, Vec<TaskId>) {
         let mut runs = lock(&self.runs);
-        if runs.deadlines.is_empty() {
-            return Vec::new();
-        }
-        let (now, mut late) = (Instant::now(), Vec::new());
+        let (now, mut late, mut back) = (Instant::now(), Vec::new(), Vec::new());
         while let Some(first) = runs.deadlines.first_entry().filter(|first| first.key().0 <= now) {
             let ((_, task), timeout) = first.remove_entry();
-            if let Some(Running { number, is_to_stop, .. }) = runs.running.remove(&task) {
+            if let Some(Running { number, is_to_stop, actor, .. }) = runs.running.remove(&task) {
+                actor.into_iter().for_each(|actor| back.extend(runs.backlog.dissolve(actor)));
                 is_to_stop.store(true, Ordering::Relaxed);
                 runs.late.insert(number, (task, now));
                 late.push((task, timeout));
@@ -310,7 +348,7 @@ impl Threads {
         if !late.is_empty() {
             self.desk.ring();
         }
-        late
+        (late, back)
     }
 
     /// A task that has gone on for so long after it was to have ended. Told once.
@@ -334,7 +372,8 @@ impl Threads {
 
 impl Runs {
     /// A task begins.
-    fn begin(&mut self, task: TaskId, timeout: Option<Duration>) -> (u64, Arc<AtomicBool>) {
+    fn begin(&mut self, job: &Job<Work>) -> (u64, Arc<AtomicBool>) {
+        let Job { task, actor, work: Work { timeout, .. }, .. } = *job;
         self.begun += 1;
         let (number, is_to_stop) = (self.begun, Arc::<AtomicBool>::default());
         // A time without end is none.
@@ -342,12 +381,12 @@ impl Runs {
         if let (Some(deadline), Some(timeout)) = (deadline, timeout) {
             self.deadlines.insert((deadline, task), timeout);
         }
-        self.running.insert(task, Running { number, deadline, is_to_stop: Arc::clone(&is_to_stop) });
+        self.running.insert(task, Running { number, actor, deadline, is_to_stop: Arc::clone(&is_to_stop) });
         (number, is_to_stop)
     }
 
     /// A task has ended; whether this run of it is the one that counts.
-    fn is_still(&mut self, task: TaskId, number: u64) -> bool {
+    fn is_still(&mut self, (task, number): (TaskId, u64)) -> bool {
         if self.late.remove(&number).is_some() {
             return false;
         }

@@ -69,6 +69,12 @@ pub(crate) enum Mutant {
     ResourcesKept,
     /// Resources are not counted.
     ResourcesUncounted,
+    /// A call that lacks a value does not hold back those behind it.
+    LackingCallsIgnored,
+    /// An actor begins anew before its calls have come back.
+    RestartTooSoon,
+    /// An actor begins anew as often as it dies.
+    RestartsWithoutEnd,
 }
 
 #[cfg(test)]
@@ -118,7 +124,7 @@ pub(crate) const IN_CALLS: [Mutant; 17] = [
 ];
 
 #[cfg(test)]
-pub(crate) const IN_POOLS: [Mutant; 16] = [
+pub(crate) const IN_POOLS: [Mutant; 19] = [
     Mutant::TaskReturnForgotten,
     Mutant::TaskRetriesWithoutEnd,
     Mutant::ReadersIgnored,
@@ -135,4 +141,7 @@ pub(crate) const IN_POOLS: [Mutant; 16] = [
     Mutant::NoRoomForInner,
     Mutant::ResourcesKept,
     Mutant::ResourcesUncounted,
+    Mutant::LackingCallsIgnored,
+    Mutant::RestartTooSoon,
+    Mutant::RestartsWithoutEnd,
 ];

@@ -82,6 +82,8 @@ struct Trial {
     resources: Vec<Resources>,
     /// Tasks that the program has handles on.
     handles: BTreeSet<TaskId>,
+    /// Actors that it has a handle on.
+    actors: BTreeSet<TaskId>,
     /// Those of which it waits for the value, and where values come from.
     wanted: BTreeSet<TaskId>,
     bringing: BTreeMap<TaskId, usize>,
@@ -90,6 +92,8 @@ struct Trial {
     to_do: u64,
     /// How many tasks the program itself has submitted.
     own: TaskId,
+    /// Of ten things that it does, so many are calls of actors.
+    calls: u32,
     /// Messages take less than this.
     latency: u64,
     is_patient: bool,
@@ -122,6 +126,9 @@ struct Truth {
     /// How many tasks it submits; one of them had no value.
     inner: u64,
     inner_failed: bool,
+    /// Of an actor: how often a call has ended it, and the last one that has begun.
+    deaths: u32,
+    last_call: Option<TaskId>,
 }
 
 impl Truth {
@@ -139,6 +146,8 @@ impl Truth {
             attempts: 0,
             inner: 0,
             inner_failed: false,
+            deaths: 0,
+            last_call: None,
         }
     }
 }
@@ -271,12 +280,14 @@ impl Trial {
             truth: BTreeMap::new(),
             workers: threads.iter().map(worker).collect(),
             handles: BTreeSet::new(),
+            actors: BTreeSet::new(),
             wanted: BTreeSet::new(),
             bringing: BTreeMap::new(),
             settled: BTreeSet::new(),
             failed: BTreeSet::new(),
             to_do: dice.random_range(1..120),
             own: 0,
+            calls: [1, 2, 5][dice.random_range(0..3)],
             latency: [20, 100, 1500][dice.random_range(0..3)],
             is_patient: dice.random_bool(0.5),
             messages: 0,
@@ -338,7 +349,10 @@ impl Trial {
             Happening::Rested(task) => self.tasks.handle(Event::Rested { task }),
             Happening::Value { to: None, task, value } => self.got(task, value)?,
             Happening::Ended { worker, task, value } => {
-                self.workers[worker].taken.remove(&task);
+                // An actor keeps what it has as long as it lives.
+                if value.is_err() || self.truth[&task].order.restarts.is_none() {
+                    self.workers[worker].taken.remove(&task);
+                }
                 self.ended(worker, task, value);
             }
             Happening::Returned { worker, tasks } => {

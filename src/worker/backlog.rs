@@ -2,42 +2,55 @@
 //!
 //! Pure: it knows neither what a task is nor who runs it. Tasks begin in the order in which they became complete, but
 //! those that other tasks wait for, inside of which they were submitted, before those. Until then they can be taken back.
+//! Calls of one actor stand in line: each begins when the one before it has ended.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::master::tasks::TaskId;
 
+/// A task that has not begun.
 #[derive(Debug)]
-pub(crate) struct Backlog<W> {
-    /// Tasks that lack inputs, with the number of those.
-    incomplete: BTreeMap<TaskId, Incomplete<W>>,
-    /// Values on their way here, by the rank that sends them and by the tasks that lack them.
-    lacking: BTreeMap<TaskId, (usize, Vec<TaskId>)>,
-    /// By how deep in others they were submitted.
-    complete: BTreeMap<Reverse<u32>, VecDeque<(TaskId, W)>>,
-    runnable: usize,
+pub(crate) struct Job<W> {
+    pub task: TaskId,
+    /// How deep it was submitted in others.
+    pub depth: u32,
+    /// The actor that it is a call of.
+    pub actor: Option<TaskId>,
+    pub work: W,
 }
 
 #[derive(Debug)]
-struct Incomplete<W> {
-    work: W,
-    depth: u32,
-    lacks: usize,
+pub(crate) struct Backlog<W> {
+    /// Tasks that lack inputs, with the number of those.
+    incomplete: BTreeMap<TaskId, (Job<W>, usize)>,
+    /// Values on their way here, by the rank that sends them and by the tasks that lack them.
+    lacking: BTreeMap<TaskId, (usize, Vec<TaskId>)>,
+    /// By how deep in others they were submitted.
+    complete: BTreeMap<Reverse<u32>, VecDeque<Job<W>>>,
+    runnable: usize,
+    /// Calls behind the one that runs or could, for each actor that has such a one.
+    lines: BTreeMap<TaskId, VecDeque<Job<W>>>,
 }
 
 impl<W> Default for Backlog<W> {
     fn default() -> Self {
-        Self { incomplete: BTreeMap::new(), lacking: BTreeMap::new(), complete: BTreeMap::new(), runnable: 0 }
+        Self {
+            incomplete: BTreeMap::new(),
+            lacking: BTreeMap::new(),
+            complete: BTreeMap::new(),
+            runnable: 0,
+            lines: BTreeMap::new(),
+        }
     }
 }
 
 impl<W> Backlog<W> {
     /// Takes a task that lacks these values, which these ranks have. Gives those of them that nobody lacked before: they
     /// have to be asked for.
-    pub fn give(&mut self, task: TaskId, depth: u32, work: W, lacks: &BTreeMap<TaskId, usize>) -> Vec<(TaskId, usize)> {
+    pub fn give(&mut self, job: Job<W>, lacks: &BTreeMap<TaskId, usize>) -> Vec<(TaskId, usize)> {
         if lacks.is_empty() {
-            self.put(task, depth, work);
+            self.put(job);
             return Vec::new();
         }
         let mut new = Vec::new();
@@ -46,15 +59,44 @@ impl<W> Backlog<W> {
                 new.push((*value, *rank));
                 (*rank, Vec::new())
             });
-            waiting.push(task);
+            waiting.push(job.task);
         }
-        self.incomplete.insert(task, Incomplete { work, depth, lacks: lacks.len() });
+        self.incomplete.insert(job.task, (job, lacks.len()));
         new
     }
 
-    fn put(&mut self, task: TaskId, depth: u32, work: W) {
-        self.complete.entry(Reverse(depth)).or_default().push_back((task, work));
+    /// It lacks nothing, but may have to stand in line.
+    fn put(&mut self, job: Job<W>) {
+        if let Some(actor) = job.actor {
+            if let Some(line) = self.lines.get_mut(&actor) {
+                return line.push_back(job);
+            }
+            self.lines.insert(actor, VecDeque::new());
+        }
+        self.put_first(job);
+    }
+
+    fn put_first(&mut self, job: Job<W>) {
+        self.complete.entry(Reverse(job.depth)).or_default().push_back(job);
         self.runnable += 1;
+    }
+
+    /// A call of an actor has ended: the next in line can run.
+    pub fn through(&mut self, actor: TaskId) {
+        match self.lines.get_mut(&actor).map(VecDeque::pop_front) {
+            Some(Some(next)) => self.put_first(next),
+            Some(None) => drop(self.lines.remove(&actor)),
+            None => {}
+        }
+    }
+
+    /// An actor is dead: gives the calls back that have stood in line, or lack something.
+    pub fn dissolve(&mut self, actor: TaskId) -> Vec<TaskId> {
+        let mut back: Vec<TaskId> = self.lines.remove(&actor).into_iter().flatten().map(|job| job.task).collect();
+        let lacking = self.incomplete.iter().filter(|(_, (job, _))| job.actor == Some(actor));
+        let lacking: Vec<TaskId> = lacking.map(|(task, _)| *task).collect();
+        back.extend(lacking.into_iter().filter(|task| self.remove(*task)));
+        back
     }
 
     /// A value is here, or will never be: `fill` hands it to each task that has waited for it. False if nobody has asked
@@ -62,12 +104,12 @@ impl<W> Backlog<W> {
     pub fn arrived(&mut self, value: TaskId, mut fill: impl FnMut(&mut W)) -> bool {
         let Some((_, waiting)) = self.lacking.remove(&value) else { return false };
         for task in waiting {
-            let Some(incomplete) = self.incomplete.get_mut(&task) else { continue };
-            fill(&mut incomplete.work);
-            incomplete.lacks -= 1;
-            if incomplete.lacks == 0 {
-                let Incomplete { work, depth, .. } = self.incomplete.remove(&task).expect("it was just there");
-                self.put(task, depth, work);
+            let Some((job, lacks)) = self.incomplete.get_mut(&task) else { continue };
+            fill(&mut job.work);
+            *lacks -= 1;
+            if *lacks == 0 {
+                let (job, _) = self.incomplete.remove(&task).expect("it was just there");
+                self.put(job);
             }
         }
         true
@@ -88,7 +130,7 @@ impl<W> Backlog<W> {
     }
 
     /// The next task to run.
-    pub fn next(&mut self) -> Option<(TaskId, W)> {
+    pub fn next(&mut self) -> Option<Job<W>> {
         let mut deepest = self.complete.first_entry()?;
         let next = deepest.get_mut().pop_front();
         if deepest.get().is_empty() {
@@ -105,14 +147,19 @@ impl<W> Backlog<W> {
 
     /// Takes back one task, if it has not begun.
     pub fn remove(&mut self, task: TaskId) -> bool {
-        let find = |line: &VecDeque<(TaskId, W)>| line.iter().position(|(other, _)| *other == task);
+        let find = |line: &VecDeque<Job<W>>| line.iter().position(|job| job.task == task);
         let found = self.complete.iter_mut().find_map(|(depth, line)| find(line).map(|at| (*depth, line, at)));
         if let Some((depth, line, at)) = found {
-            line.remove(at);
+            let job = line.remove(at);
             if line.is_empty() {
                 self.complete.remove(&depth);
             }
             self.runnable -= 1;
+            job.and_then(|job| job.actor).into_iter().for_each(|actor| self.through(actor));
+            return true;
+        }
+        if let Some((line, at)) = self.lines.values_mut().find_map(|line| find(line).map(|at| (line, at))) {
+            line.remove(at);
             return true;
         }
         self.lacking.values_mut().for_each(|(_, waiting)| waiting.retain(|other| *other != task));
@@ -124,51 +171,85 @@ impl<W> Backlog<W> {
 mod tests {
     use super::*;
 
+    fn job<W>(task: TaskId, depth: u32, work: W) -> Job<W> {
+        Job { task, depth, actor: None, work }
+    }
+
+    fn next<W>(backlog: &mut Backlog<W>) -> Option<(TaskId, W)> {
+        backlog.next().map(|job| (job.task, job.work))
+    }
+
     #[test]
     fn a_task_can_run_when_all_its_values_are_here_and_each_is_asked_for_once() {
         let mut backlog = Backlog::default();
-        assert_eq!(backlog.give(10, 0, Vec::new(), &[(1, 7), (2, 8)].into()), [(1, 7), (2, 8)]);
-        assert_eq!(backlog.give(11, 0, Vec::new(), &[(2, 9)].into()), []);
-        backlog.give(12, 0, Vec::new(), &BTreeMap::new());
-        assert_eq!(backlog.next(), Some((12, vec![])));
+        assert_eq!(backlog.give(job(10, 0, Vec::new()), &[(1, 7), (2, 8)].into()), [(1, 7), (2, 8)]);
+        assert_eq!(backlog.give(job(11, 0, Vec::new()), &[(2, 9)].into()), []);
+        backlog.give(job(12, 0, Vec::new()), &BTreeMap::new());
+        assert_eq!(next(&mut backlog), Some((12, vec![])));
         backlog.arrived(2, |work: &mut Vec<u64>| work.push(2));
-        assert_eq!((backlog.next(), backlog.next()), (Some((11, vec![2])), None));
+        assert_eq!((next(&mut backlog), next(&mut backlog)), (Some((11, vec![2])), None));
         backlog.arrived(1, |work| work.push(1));
-        assert_eq!(backlog.next(), Some((10, vec![2, 1])));
+        assert_eq!(next(&mut backlog), Some((10, vec![2, 1])));
     }
 
     #[test]
     fn a_task_is_given_back_until_it_has_begun() {
         let mut backlog = Backlog::default();
-        (1..=3).for_each(|task| drop(backlog.give(task, 0, (), &BTreeMap::new())));
-        backlog.give(4, 0, (), &[(100, 1)].into());
-        assert_eq!(backlog.next(), Some((1, ())));
+        (1..=3).for_each(|task| drop(backlog.give(job(task, 0, ()), &BTreeMap::new())));
+        backlog.give(job(4, 0, ()), &[(100, 1)].into());
+        assert_eq!(next(&mut backlog), Some((1, ())));
         assert!(!backlog.remove(1) && backlog.remove(2) && !backlog.remove(2) && backlog.remove(4));
         assert!(backlog.arrived(100, |()| panic!("nobody waits for it any more")));
         assert!(!backlog.arrived(100, |()| panic!("nobody has asked for it")));
-        assert_eq!((backlog.next(), backlog.next()), (Some((3, ())), None));
+        assert_eq!((next(&mut backlog), next(&mut backlog)), (Some((3, ())), None));
     }
 
     #[test]
     fn what_others_wait_for_comes_first() {
         let mut backlog = Backlog::default();
         for (task, depth) in [(1, 0), (2, 2), (3, 1), (4, 2)] {
-            backlog.give(task, depth, (), &BTreeMap::new());
+            backlog.give(job(task, depth, ()), &BTreeMap::new());
         }
         assert!(backlog.remove(4) && backlog.runnable() == 3);
-        let order: Vec<TaskId> = std::iter::from_fn(|| backlog.next()).map(|(task, ())| task).collect();
+        let order: Vec<TaskId> = std::iter::from_fn(|| next(&mut backlog)).map(|(task, ())| task).collect();
         assert_eq!((order, backlog.runnable()), (vec![2, 3, 1], 0));
     }
 
     #[test]
     fn what_waits_for_a_lost_rank_is_given_back() {
         let mut backlog = Backlog::default();
-        backlog.give(1, 0, (), &[(100, 1), (101, 2)].into());
-        backlog.give(2, 0, (), &[(101, 2)].into());
+        backlog.give(job(1, 0, ()), &[(100, 1), (101, 2)].into());
+        backlog.give(job(2, 0, ()), &[(101, 2)].into());
         assert_eq!((backlog.miss(1), backlog.miss(1)), (vec![1], vec![]));
         // It can be given again, with another place for the value.
-        assert_eq!(backlog.give(1, 0, (), &[(100, 3), (101, 2)].into()), [(100, 3)]);
+        assert_eq!(backlog.give(job(1, 0, ()), &[(100, 3), (101, 2)].into()), [(100, 3)]);
         backlog.forgo(100);
         assert!(!backlog.arrived(100, |()| {}));
+    }
+
+    #[test]
+    fn calls_of_an_actor_begin_one_after_the_other() {
+        let mut backlog = Backlog::default();
+        let call = |task, actor| Job { task, depth: 0, actor: Some(actor), work: () };
+        for (task, actor) in [(1, 100), (2, 100), (3, 200), (4, 100), (5, 100)] {
+            backlog.give(call(task, actor), &BTreeMap::new());
+        }
+        let begin = |backlog: &mut Backlog<()>| backlog.next().map(|job| job.task);
+        assert_eq!((begin(&mut backlog), begin(&mut backlog), begin(&mut backlog)), (Some(1), Some(3), None));
+        assert!(backlog.remove(4) && !backlog.remove(1));
+        backlog.through(100);
+        // One that could begin, and is taken back, keeps nobody waiting.
+        assert!(backlog.remove(2));
+        assert_eq!((begin(&mut backlog), begin(&mut backlog)), (Some(5), None));
+        backlog.through(100);
+        backlog.give(call(6, 100), &BTreeMap::new());
+        backlog.give(call(7, 100), &BTreeMap::new());
+        assert_eq!((begin(&mut backlog), backlog.dissolve(100), backlog.dissolve(100)), (Some(6), vec![7], vec![]));
+        backlog.through(100);
+        assert_eq!(begin(&mut backlog), None);
+        backlog.give(call(8, 100), &[(1000, 3)].into());
+        backlog.give(call(9, 200), &[(1000, 3)].into());
+        assert_eq!(backlog.dissolve(100), [8]);
+        assert!(backlog.arrived(1000, |()| {}) && begin(&mut backlog) == Some(9));
     }
 }

@@ -1,6 +1,7 @@
 //! One task on one thread: its arguments read, the user's function called, its result kept or written.
 
-use std::sync::Arc;
+use std::any::{Any, type_name};
+use std::sync::{Arc, Mutex};
 
 use serde::de::DeserializeOwned;
 
@@ -19,21 +20,41 @@ pub(crate) const SMALL: usize = 4096;
 /// Where a value is used depends on its bytes; whether there are more than so many makes no difference.
 pub(crate) const MEASURED: usize = 4 << 20;
 
+/// The state of an actor; nothing once a call has left it half changed.
+pub(crate) type Cell = Mutex<Option<Box<dyn Any + Send>>>;
+
 /// The arguments of a task, read one after another.
-#[derive(Debug)]
 pub struct Reader<'t> {
     bytes: &'t [u8],
     inputs: std::slice::Iter<'t, Arc<Kept>>,
+    state: Option<&'t mut (dyn Any + Send)>,
+}
+
+impl std::fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("bytes", &self.bytes.len()).field("inputs", &self.inputs).finish_non_exhaustive()
+    }
 }
 
 /// What a task has made.
-#[derive(Debug)]
 pub enum Made {
     /// Its bytes.
     Small(Vec<u8>),
     /// The value, which stays here, and how many bytes it has, if not more than [`MEASURED`].
     #[allow(private_interfaces, reason = "nobody outside can name this type")]
     Large(Kept, u64),
+    /// The state of an actor.
+    State(Box<dyn Any + Send>),
+}
+
+impl std::fmt::Debug for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Small(bytes) => f.debug_tuple("Small").field(&bytes.len()).finish(),
+            Self::Large(_, bytes) => f.debug_tuple("Large").field(bytes).finish_non_exhaustive(),
+            Self::State(_) => f.debug_tuple("State").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// Why a task has failed.
@@ -45,17 +66,21 @@ pub enum Trouble {
     Internal(String),
     /// It was asked to, and did.
     Stopped,
+    /// A call came to an actor that has just died: it was not run.
+    Dead,
 }
 
 impl<'t> Reader<'t> {
-    pub(crate) fn new(bytes: &'t [u8], inputs: &'t [Arc<Kept>]) -> Self {
-        Self { bytes, inputs: inputs.iter() }
+    /// The state of the actor, for a call of one.
+    pub(crate) fn state<S: 'static>(&mut self) -> Result<&'t mut S, Trouble> {
+        let state = self.state.take().and_then(|state| (state as &mut dyn Any).downcast_mut());
+        state.ok_or_else(|| Trouble::Internal(format!("a call came to an actor that is not a {}", type_name::<S>())))
     }
 
     /// The next argument that went with the task.
     pub(crate) fn value<V: DeserializeOwned>(&mut self) -> Result<V, Trouble> {
         let (value, rest) = wire::decode_first(self.bytes).map_err(|message| {
-            Trouble::Unfit(Unfit { type_name: std::any::type_name::<V>().into(), doing: "decoded".into(), message })
+            Trouble::Unfit(Unfit { type_name: type_name::<V>().into(), doing: "decoded".into(), message })
         })?;
         self.bytes = rest;
         Ok(value)
@@ -76,11 +101,9 @@ impl Made {
                 let bytes = wire::length_up_to(&value, MEASURED);
                 Ok(Self::Large(Kept::value(value), bytes))
             }
-            Err(message) => Err(Trouble::Unfit(Unfit {
-                type_name: std::any::type_name::<T>().into(),
-                doing: "encoded".into(),
-                message,
-            })),
+            Err(message) => {
+                Err(Trouble::Unfit(Unfit { type_name: type_name::<T>().into(), doing: "encoded".into(), message }))
+            }
         }
     }
 }
@@ -103,15 +126,21 @@ impl Trouble {
             .into(),
             Self::Unfit(unfit) => unfit.into_error(&call, &place),
             Self::Internal(message) => ErrorKind::Internal { call, place, message }.into(),
+            Self::Dead => ErrorKind::Internal { call, place, message: "its actor has died".into() }.into(),
             Self::Stopped => ErrorKind::Cancelled { task: call }.into(),
         }
     }
 }
 
 /// Runs a task, and lets go of what it was given. Whatever panics, of the user's, is a trouble of this task.
-pub(crate) fn run(entry: Entry, arguments: &[u8], inputs: Vec<Arc<Kept>>) -> Result<Made, Trouble> {
+pub(crate) fn run(
+    entry: Entry,
+    arguments: &[u8],
+    inputs: Vec<Arc<Kept>>,
+    state: Option<&mut (dyn Any + Send)>,
+) -> Result<Made, Trouble> {
     let all = || {
-        let made = entry(&mut Reader::new(arguments, &inputs));
+        let made = entry(&mut Reader { bytes: arguments, inputs: inputs.iter(), state });
         drop(inputs);
         made
     };

@@ -9,7 +9,10 @@ use crate::simulate::mutant::{Mutant, planted};
 impl<P> Tasks<P> {
     pub(super) fn end(&mut self, worker: usize, task: TaskId, ending: Ending) {
         let is_held = |entry: &Task<P>| matches!(entry.state, State::Held(holder) if holder == worker);
-        self.placement.release(worker, task);
+        // An actor has what it has taken until it is gone.
+        if !(self.is_actor(task) && matches!(ending, Ending::Large { .. })) {
+            self.placement.release(worker, task);
+        }
         let known = self.tasks.get(&task);
         let Some(entry) = known.filter(|entry| is_held(entry)) else {
             if planted(Mutant::SettledTwice) && known.is_some() {
@@ -36,6 +39,12 @@ impl<P> Tasks<P> {
             }
             Ending::Failed { error } => {
                 self.placement.ended(worker, task, None);
+                if let Some(actor) = entry.order.actor.filter(|_| error.leaves_a_broken_state()) {
+                    let cause = error.clone();
+                    self.tasks.get_mut(&task).expect("it has just ended").state = State::Waiting;
+                    self.fail(task, error);
+                    return self.die(actor, worker, &cause);
+                }
                 let again = entry.attempts <= entry.order.retries || planted(Mutant::TaskRetriesWithoutEnd);
                 if error.may_pass() && again && !entry.cancelled && entry.is_needed() {
                     self.rest(task);
@@ -87,10 +96,13 @@ impl<P> Tasks<P> {
         }
         entry.attempts -= 1;
         entry.state = State::Waiting;
+        let actor = entry.order.actor;
         if entry.cancelled {
             self.fail(task, cancelled(task));
         } else if entry.is_needed() {
-            if !planted(Mutant::TaskReturnForgotten) {
+            if let Some(actor) = actor {
+                self.return_to_line(actor, task);
+            } else if !planted(Mutant::TaskReturnForgotten) {
                 let want = self.placement.place_anywhere(task, &entry.order);
                 entry.state = State::Placed(want);
             }
@@ -106,7 +118,8 @@ impl<P> Tasks<P> {
         let first = if let State::Large { holders, .. } = &state { holders.first().copied() } else { None };
         entry.state = state;
         self.open -= 1;
-        if entry.handle != Handle::Gone || entry.order.detached {
+        let actor = entry.order.actor;
+        if (entry.handle != Handle::Gone || entry.order.detached) && !std::mem::replace(&mut entry.is_told, true) {
             self.actions.push_back(Action::Settle { task, failed: failed.clone() });
         }
         if let Some(failure) = failed.clone().filter(|_| entry.handle == Handle::Gone && entry.order.detached) {
@@ -118,13 +131,20 @@ impl<P> Tasks<P> {
         }
         let readers = std::mem::take(&mut entry.readers);
         let needs = entry.order.needs.clone();
-        needs.into_iter().for_each(|need| self.read(need, task));
+        if failed.is_some() {
+            self.lines.remove(&task);
+        }
+        if !self.may_restart(task) {
+            needs.into_iter().for_each(|need| self.read(need, task));
+        }
         if let Some(failure) = failed.filter(|_| !planted(Mutant::CauseForgotten)) {
             readers.into_iter().for_each(|reader| self.fail(reader, caused_by(&failure)));
         } else {
             readers.iter().for_each(|reader| self.lacks_one_less(*reader));
             self.tasks.get_mut(&task).expect("its readers are not through with it").readers = readers;
+            self.advance(task);
         }
+        actor.into_iter().for_each(|actor| self.leave_line(actor, task));
         self.free_if_unused(task);
     }
 
@@ -184,11 +204,21 @@ impl<P> Tasks<P> {
         if entry.handle != Handle::Gone || has_readers || !entry.state.is_settled() || is_free {
             return;
         }
+        let needs = entry.order.needs.clone();
+        let mut holder = None;
         if let State::Large { holders, coming, .. } = std::mem::replace(&mut entry.state, State::Freed) {
+            holder = holders.first().copied();
             let all = holders.into_iter().chain(coming.into_iter().filter(|_| !planted(Mutant::CopiesKept)));
             let present = all.filter(|worker| self.present.contains(worker));
             self.actions.extend(present.map(|worker| Action::Free { worker, task }));
         }
         self.freed.push(task);
+        if self.may_restart(task) {
+            // Not any more.
+            needs.into_iter().for_each(|need| self.read(need, task));
+        }
+        if let (Some(_), Some(holder)) = (self.lines.remove(&task), holder) {
+            self.placement.release(holder, task);
+        }
     }
 }

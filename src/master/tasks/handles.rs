@@ -72,6 +72,8 @@ impl<P> Tasks<P> {
         }
         let entry = self.tasks.remove(&task).expect("it was just there");
         self.open -= 1;
+        self.lines.remove(&task);
+        entry.order.actor.into_iter().for_each(|actor| self.leave_line(actor, task));
         entry.order.needs.iter().for_each(|need| self.read(*need, task));
     }
 

@@ -20,7 +20,11 @@ impl<P> Tasks<P> {
         }
         let (free, stuck) = self.placement.lose(worker);
         free.into_iter().for_each(|task| self.place(task));
-        stuck.into_iter().for_each(|task| self.fail(task, error.clone()));
+        for task in stuck {
+            if !self.is_displaced_call(task) {
+                self.fail(task, error.clone());
+            }
+        }
         for task in self.placement.special() {
             if let Some(problem) = self.problem(&self.tasks[&task].order) {
                 self.fail(task, problem);
@@ -34,7 +38,7 @@ impl<P> Tasks<P> {
             entry.state = State::Waiting;
             if entry.cancelled {
                 self.fail(task, cancelled(task));
-            } else if entry.order.on == Some(worker) || entry.attempts >= LOSSES_MOST {
+            } else if entry.order.on == Some(worker) || entry.order.actor.is_some() || entry.attempts >= LOSSES_MOST {
                 self.fail(task, error.clone());
             } else if entry.is_needed() {
                 if !planted(Mutant::LossForgotten) {
@@ -57,17 +61,22 @@ impl<P> Tasks<P> {
                 lost.extend(holders.is_empty().then_some(*task));
             }
         }
-        lost.into_iter().for_each(|task| self.lose_value(task, error));
+        for task in lost {
+            if self.is_actor(task) { self.die(task, worker, error) } else { self.lose_value(task, error) }
+        }
     }
 
-    fn lose_value(&mut self, task: TaskId, error: &Error) {
+    pub(super) fn lose_value(&mut self, task: TaskId, error: &Error) {
         let Some(entry) = self.tasks.get_mut(&task) else { return };
         let state = std::mem::replace(&mut entry.state, State::Failed(error.clone()));
         if let State::Large { coming, .. } = state {
             // It may have come, but nobody knows.
             self.actions.extend(coming.into_iter().map(|worker| Action::Free { worker, task }));
         }
-        let readers = std::mem::take(&mut entry.readers);
+        let (readers, needs) = (std::mem::take(&mut entry.readers), entry.order.needs.clone());
+        if self.lines.remove(&task).is_some() {
+            needs.into_iter().for_each(|need| self.read(need, task));
+        }
         readers.into_iter().for_each(|reader| self.fail(reader, caused_by(error)));
         self.free_if_unused(task);
     }

@@ -18,6 +18,9 @@ impl Trial {
         if let Action::Assign { worker, task, .. } = action {
             self.judge_demand(*worker, *task)?;
         }
+        if let Action::Free { worker, task } = action {
+            self.workers[*worker].taken.remove(task);
+        }
         Ok(())
     }
 
@@ -35,6 +38,18 @@ impl Trial {
         }
         self.workers[worker].taken.insert(task);
         Ok(())
+    }
+
+    /// A call begins: is its actor there, and has none begun that was submitted later?
+    pub(super) fn judge_call(&mut self, worker: usize, actor: TaskId, call: TaskId) -> Result<(), String> {
+        if !self.workers[worker].store.contains_key(&actor) {
+            return Err(format!("call {call} begins on rank {worker}, where actor {actor} is not"));
+        }
+        let last = self.truth.get_mut(&actor).expect("it was submitted").last_call.replace(call);
+        match last.filter(|last| *last >= call) {
+            Some(last) => Err(format!("call {call} of actor {actor} begins after call {last}")),
+            None => Ok(()),
+        }
     }
 
     /// Whether no rank that is left will ever be able to run it.
@@ -78,7 +93,8 @@ impl Trial {
         while let Some(task) = to_see.pop() {
             let truth = &self.truth[&task];
             let is_stuck = truth.order.on.is_some_and(|rank| self.workers[rank].is_lost);
-            let is_hit = truth.struck || truth.cancelled || truth.inner_failed;
+            let is_dead = truth.deaths > truth.order.restarts.unwrap_or(0);
+            let is_hit = is_dead || truth.struck || truth.cancelled || truth.inner_failed;
             if is_stuck || is_hit || self.is_impossible(task) || truth.panics > truth.order.retries {
                 return true;
             }

@@ -3,7 +3,7 @@
 use rand::RngExt;
 
 use super::{Happening, RESOURCE, Trial, Truth, WAITS_MOST};
-use crate::master::tasks::demand::Demand;
+use crate::master::tasks::demand::{Demand, Resources};
 use crate::master::tasks::{Event, Order, TaskId};
 
 impl Trial {
@@ -41,6 +41,8 @@ impl Trial {
                     let _ = self.got(task, Some(self.truth[&task].value));
                 }
             }
+            (4, _) if self.dice.random_bool(0.3) => self.submit_actor(),
+            (roll, _) if roll >= 10 - self.calls && !self.actors.is_empty() => self.call(),
             _ => self.submit(),
         }
         let pause = if self.dice.random_bool(0.2) { 500 } else { 5 };
@@ -60,7 +62,6 @@ impl Trial {
 
     fn submit(&mut self) {
         let task = self.own;
-        self.own += 1;
         let needs: Vec<TaskId> = (0..self.dice.random_range(0..4)).filter_map(|_| self.some_handle()).collect();
         let ranks = self.workers.len();
         let order = Order {
@@ -83,12 +84,69 @@ impl Trial {
             inner: self.draw_inner(0),
             ..Truth::of(value, order.clone())
         };
-        self.truth.insert(task, truth);
+        let task = self.post(truth);
         if !order.detached {
             self.handles.insert(task);
         }
+    }
+
+    fn submit_actor(&mut self) {
+        let needs: Vec<TaskId> = (0..self.dice.random_range(0..2)).filter_map(|_| self.some_handle()).collect();
+        let order = Order {
+            kind: self.dice.random_range(0..3),
+            needs,
+            retries: self.dice.random_range(0..2),
+            restarts: Some(self.dice.random_range(0..3)),
+            // An actor keeps what it takes, which others may wait for as long as the program holds it.
+            demand: Demand { amounts: Resources::new(), ..self.draw_demand() },
+            ..Order::default()
+        };
+        let panics = if self.dice.random_bool(0.05) { self.dice.random_range(1..3) } else { 0 };
+        let (took, struck) = (self.dice.random_range(0..100), self.in_doubt > 0);
+        let truth = Truth { is_large: true, panics, took, struck, ..Truth::of(self.own + 1, order) };
+        let task = self.post(truth);
+        self.actors.insert(task);
+    }
+
+    /// A call of some actor; rarely the last one, after which the program lets go of it.
+    fn call(&mut self) {
+        let all: Vec<TaskId> = self.actors.iter().copied().collect();
+        let actor = all[self.dice.random_range(0..all.len())];
+        let mut needs = vec![actor];
+        needs.extend((0..self.dice.random_range(0..3)).filter_map(|_| self.some_handle()));
+        let order = Order {
+            kind: self.dice.random_range(0..3),
+            needs,
+            actor: Some(actor),
+            detached: self.dice.random_bool(0.3),
+            ..Order::default()
+        };
+        let truth = Truth {
+            is_large: self.dice.random_bool(0.3),
+            panics: u32::from(self.dice.random_bool(0.1)),
+            took: self.dice.random_range(0..100),
+            struck: self.in_doubt > 0,
+            inner: if self.dice.random_bool(0.2) { self.draw_inner(0) } else { 0 },
+            ..Truth::of(self.own.rotate_left(5) ^ actor, order)
+        };
+        let is_detached = truth.order.detached;
+        let task = self.post(truth);
+        if !is_detached {
+            self.handles.insert(task);
+        }
+        if self.dice.random_bool(0.1) {
+            self.actors.remove(&actor);
+            self.tasks.handle(Event::Released { task: actor });
+        }
+    }
+
+    fn post(&mut self, truth: Truth) -> TaskId {
+        let (task, order) = (self.own, truth.order.clone());
+        self.own += 1;
+        self.truth.insert(task, truth);
         self.verdict.submitted += 1;
         self.tasks.handle(Event::Submitted { task, order, payload: () });
+        task
     }
 
     fn draw_demand(&mut self) -> Demand {

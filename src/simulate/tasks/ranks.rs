@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Happening, Trial};
-use crate::master::tasks::{Source, TaskId};
+use crate::master::tasks::{Order, Source, TaskId};
+use crate::worker::backlog::Job;
 
 impl Trial {
     pub(super) fn happen_at_a_worker(&mut self, happening: Happening) -> Result<(), String> {
@@ -17,7 +18,10 @@ impl Trial {
                 if self.workers[worker].backlog.remove(task) {
                     self.send(worker, 0, Happening::Returned { worker, tasks: vec![task] });
                 }
-                self.stop_waiting(worker, task);
+                // A call goes on, or its actor's state would be half changed.
+                if self.truth[&task].order.actor.is_none() {
+                    self.stop_waiting(worker, task);
+                }
             }
             Happening::Told { worker, task, tell } => {
                 self.on_told(worker, task, tell)?;
@@ -57,6 +61,9 @@ impl Trial {
                     self.workers[worker].store.insert(task, value);
                 }
                 self.send(worker, 0, Happening::Ended { worker, task, value });
+                if let Some(actor) = self.truth[&task].order.actor {
+                    self.end_call(worker, actor, value.is_err());
+                }
                 self.start(worker)?;
             }
             _ => unreachable!("that does not happen at a worker"),
@@ -66,7 +73,12 @@ impl Trial {
 
     /// A worker gets a task.
     fn receive(&mut self, worker: usize, task: TaskId, inputs: Vec<(TaskId, Source, Option<u64>)>) {
-        let (depth, mut lacks, mut found) = (self.truth[&task].order.depth, BTreeMap::new(), Vec::new());
+        let Order { depth, actor, .. } = self.truth[&task].order;
+        if actor.is_some_and(|actor| !self.workers[worker].store.contains_key(&actor)) {
+            // It has died meanwhile.
+            return self.send(worker, 0, Happening::Returned { worker, tasks: vec![task] });
+        }
+        let (mut lacks, mut found) = (BTreeMap::new(), Vec::new());
         for (value, source, small) in inputs {
             let here = self.workers[worker].store.get(&value).copied().or(small);
             if let (None, Source::At(rank)) = (here, source) {
@@ -74,7 +86,7 @@ impl Trial {
             }
             found.push((value, here));
         }
-        for (value, at) in self.workers[worker].backlog.give(task, depth, found, &lacks) {
+        for (value, at) in self.workers[worker].backlog.give(Job { task, depth, actor, work: found }, &lacks) {
             self.send(worker, at, Happening::Fetch { at, task: value, to: Some(worker) });
         }
         let _ = self.start(worker);
@@ -83,7 +95,7 @@ impl Trial {
     /// Idle threads begin tasks.
     fn start(&mut self, worker: usize) -> Result<(), String> {
         while !self.workers[worker].is_lost && self.workers[worker].running < self.workers[worker].threads {
-            let Some((task, inputs)) = self.workers[worker].backlog.next() else { break };
+            let Some(Job { task, work: inputs, actor, .. }) = self.workers[worker].backlog.next() else { break };
             self.workers[worker].running += 1;
             let mut is_whole = true;
             for (need, input) in inputs {
@@ -96,9 +108,13 @@ impl Trial {
                     return Err(format!("task {task} is given a wrong value of task {need}"));
                 }
             }
+            if let Some(actor) = actor {
+                self.judge_call(worker, actor, task)?;
+            }
             let truth = self.truth.get_mut(&task).expect("it was submitted");
             truth.attempts += 1;
-            if truth.attempts > truth.order.retries + 1 && !truth.struck {
+            let most = (truth.order.retries + 1) * (truth.order.restarts.unwrap_or(0) + 1);
+            if truth.attempts > most && !truth.struck {
                 return Err(format!("task {task} is tried for the {}th time", truth.attempts));
             }
             let panics = truth.attempts <= truth.panics || !is_whole;
@@ -109,6 +125,17 @@ impl Trial {
             }
         }
         Ok(())
+    }
+
+    /// A call has ended; one that has panicked ends its actor, and those behind it go back.
+    fn end_call(&mut self, worker: usize, actor: TaskId, has_died: bool) {
+        if !has_died {
+            return self.workers[worker].backlog.through(actor);
+        }
+        self.workers[worker].store.remove(&actor);
+        self.truth.get_mut(&actor).expect("it was submitted").deaths += 1;
+        let tasks = self.workers[worker].backlog.dissolve(actor);
+        self.send(worker, 0, Happening::Returned { worker, tasks });
     }
 
     /// A thread is busy with a task, which comes to a good end or not.
