@@ -43,6 +43,7 @@
 //! | pool | the ranks, as they serve a program that gives out tasks ([`run`], [`World::pool`]) |
 //! | task | one function call on some rank, made by [`Pool::submit`] |
 //! | remote | a value that lives, or will live, on some rank |
+//! | graph | tasks that are described first, as nodes, and run when it is known what of them is wanted ([`Graph`]) |
 //! | attempt | one try of a batch |
 //! | run | the whole computation, over as many jobs as it takes |
 //! | journal | the folder that carries a run from one job to the next |
@@ -86,6 +87,7 @@ mod job;
 mod kernel;
 mod call;
 mod pool;
+mod graph;
 mod code;
 mod source;
 mod random;
@@ -109,6 +111,7 @@ mod error;
 pub mod simulate;
 
 pub use error::{Error, ErrorKind, Place, Result, Role};
+pub use graph::{Graph, KeepGoing, NewNode, Node, Outputs, Plan, Remotes, Results, Values};
 pub use job::{OnRoot, Over};
 pub use pool::each::Each;
 pub use pool::function::{Argument, Data, Function};

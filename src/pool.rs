@@ -21,10 +21,12 @@ mod server;
 pub(crate) mod task;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Place, Result};
+use crate::journal::{Journals, least_interval};
+use crate::lock::lock;
 use crate::rank::Rank;
 use crate::wire::Signature;
 use desk::{Desk, Line, Note, Then};
@@ -52,9 +54,13 @@ const TOGETHER: usize = 256;
 /// ```
 #[derive(Debug)]
 pub struct Pool {
-    desk: Arc<Desk>,
-    places: Arc<[Place]>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) places: Arc<[Place]>,
     threads: Arc<[u32]>,
+    /// Rank 0's, while the pool is open: graphs may have some.
+    pub(crate) journals: Arc<Mutex<Journals>>,
+    /// The least time between two moments at which a journal is made durable.
+    pub(crate) interval: Duration,
 }
 
 /// How long [`Pool::wait`] waits.
@@ -319,9 +325,16 @@ impl<T> Iterator for AsCompleted<'_, T> {
 /// Runs the closure on rank 0, while this rank and the others serve. Collective.
 pub(crate) fn open<R: Send>(rank: &mut Rank, program: impl FnOnce(&Pool) -> R + Send) -> Result<R> {
     let desk = Arc::new(Desk::default());
-    let pool = Pool { desk: Arc::clone(&desk), places: Arc::clone(&rank.places), threads: Arc::clone(&rank.threads) };
+    let journals = Arc::new(Mutex::new(std::mem::take(&mut rank.journals)));
+    let pool = Pool {
+        desk: Arc::clone(&desk),
+        places: Arc::clone(&rank.places),
+        threads: Arc::clone(&rank.threads),
+        journals: Arc::clone(&journals),
+        interval: least_interval(rank.snapshots, 1),
+    };
     let place = rank.place.clone();
-    std::thread::scope(|scope| {
+    let result = std::thread::scope(|scope| {
         let closing = Closing(&desk);
         let run = move || {
             let _closing = closing;
@@ -338,7 +351,9 @@ pub(crate) fn open<R: Send>(rank: &mut Rank, program: impl FnOnce(&Pool) -> R + 
         let hosted = host::host(rank, &desk, signature());
         let result = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         hosted.map(|()| result)
-    })
+    });
+    rank.journals = std::mem::take(&mut lock(&journals));
+    result
 }
 
 /// Serves a pool, on any other rank. Collective.

@@ -133,12 +133,7 @@ impl<'p> Task<'p> {
         let name = self.name.clone().map_or(Cow::Borrowed(type_name::<F>()), Cow::Owned);
         let Pool { desk, places, .. } = self.pool;
         let mut writer = Writer::new(desk);
-        let code = F::write(&arguments, &mut writer).and_then(|()| {
-            Code::of(F::entry()).ok_or_else(|| Refused {
-                problem: "the function is part of a shared library, which other ranks may have elsewhere".into(),
-                remedy: "link it into the program itself",
-            })
-        });
+        let code = F::write(&arguments, &mut writer).and_then(|()| Code::of(F::entry()).ok_or_else(Refused::elsewhere));
         let refused = |Refused { problem, remedy }| -> Error {
             ErrorKind::Refused { call: name.to_string(), problem, remedy: remedy.into() }.into()
         };

@@ -24,6 +24,10 @@ pub(crate) const MEASURED: usize = 4 << 20;
 pub struct Reader<'t> {
     bytes: &'t [u8],
     inputs: std::slice::Iter<'t, Arc<Kept>>,
+    /// The value is for another function of the same task.
+    stays: bool,
+    /// The function that was called last.
+    pub(crate) function: &'static str,
 }
 
 /// What a task has made.
@@ -43,11 +47,36 @@ pub enum Trouble {
     Panicked(Caught),
     Unfit(Unfit),
     Internal(String),
+    /// In a part of the task, of this name.
+    Part {
+        name: String,
+        trouble: Box<Trouble>,
+    },
 }
 
 impl<'t> Reader<'t> {
     pub(crate) fn new(bytes: &'t [u8], inputs: &'t [Arc<Kept>]) -> Self {
-        Self { bytes, inputs: inputs.iter() }
+        Self { bytes, inputs: inputs.iter(), stays: false, function: "a function" }
+    }
+
+    /// Of a function whose value is for another one of the same task.
+    pub(crate) fn within(bytes: &'t [u8], inputs: &'t [Arc<Kept>]) -> Self {
+        Self { stays: true, ..Self::new(bytes, inputs) }
+    }
+
+    /// What the function has made.
+    pub(crate) fn make<T: Data>(&self, value: T) -> Result<Made, Trouble> {
+        if self.stays { Ok(Made::Large(Kept::value(value), 0)) } else { Made::of(value) }
+    }
+
+    /// All that went with the task and was not read.
+    pub(crate) fn rest(&self) -> &'t [u8] {
+        self.bytes
+    }
+
+    /// All that is kept and was not read.
+    pub(crate) fn inputs(&self) -> &'t [Arc<Kept>] {
+        self.inputs.as_slice()
     }
 
     /// The next argument that went with the task.
@@ -101,6 +130,7 @@ impl Trouble {
             .into(),
             Self::Unfit(unfit) => unfit.into_error(&call, &place),
             Self::Internal(message) => ErrorKind::Internal { call, place, message }.into(),
+            Self::Part { name, trouble } => trouble.into_error(task, &place).in_part(&name),
         }
     }
 }
