@@ -32,7 +32,7 @@ mod recording;
 mod run;
 mod text;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -354,10 +354,8 @@ impl Graph {
     /// The numbers of these nodes, each as often as it is there.
     fn numbers_of(&self, outputs: &impl Outputs) -> Result<Vec<usize>> {
         let (mut numbers, mut foreign) = (Vec::new(), None);
-        outputs.visit(&mut |graph, number| match graph == self.id {
-            true => numbers.push(number),
-            false => foreign = Some(number),
-        });
+        outputs
+            .visit(&mut |graph, number| if graph == self.id { numbers.push(number) } else { foreign = Some(number) });
         let Some(number) = foreign else { return Ok(numbers) };
         Err(ErrorKind::Refused {
             call: "graph".into(),
@@ -448,7 +446,7 @@ impl KeepGoing<'_> {
         mut each: impl FnMut(usize, Result<T>),
     ) -> Result<()> {
         let numbers = self.0.numbers_of(&nodes)?;
-        let mut places: std::collections::BTreeMap<usize, Vec<usize>> = std::collections::BTreeMap::new();
+        let mut places: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         numbers.iter().enumerate().for_each(|(place, node)| places.entry(*node).or_default().push(place));
         Run::begin(self.0, pool, &numbers, true)?.complete(&mut |node, value| {
             let places = &places[&node];

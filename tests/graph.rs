@@ -34,7 +34,7 @@ fn outputs_of_any_shape_come_back_in_that_shape() {
     let mut graph = Graph::new();
     let (a, b) = (graph.add(|n: u64| n, (1,)).unwrap(), graph.add(|n: u64| n.to_string(), (2,)).unwrap());
     let c = graph.add(big, (3,)).unwrap();
-    let many = vec![a; 3];
+    let many = [a; 3];
     let shape = ((), &a, (&b, [Some(&c), None]), &many[..], vec![(&a, &b)], a);
     let expected = || ((), 1, ("2".to_owned(), [Some(big(3)), None]), vec![1; 3], vec![(1, "2".to_owned())], 1);
     assert_eq!(graph.run_here(&shape).unwrap(), expected());
@@ -42,7 +42,7 @@ fn outputs_of_any_shape_come_back_in_that_shape() {
         assert_eq!(with(ranks, |pool| graph.run(pool, &shape)).unwrap(), expected());
         // A node may be asked for several times: each place has a remote of its own.
         let (remotes, last) = with(ranks, |pool| -> Result<_> {
-            let (_, one, (two, [three, none]), many, _, last) = graph.submit(pool, &shape)?;
+            let ((), one, (two, [three, none]), many, _, last) = graph.submit(pool, &shape)?;
             assert!(none.is_none());
             drop((one, two));
             let many = many.into_iter().map(Remote::get).collect::<Result<Vec<_>>>()?;
@@ -66,7 +66,7 @@ fn only_what_the_outputs_need_runs_and_chains_run_in_one_task() {
     let b = graph.add(|before: &u32, number: u32| before + note(number), (&a, 1)).unwrap();
     let c = graph.add(|before: &u32, number: u32| before + note(number), (&b, 2)).unwrap();
     let unused = graph.add(|before: &u32, number: u32| before + note(number), (&c, 3)).unwrap();
-    let plan = graph.plan(&c).unwrap();
+    let plan = graph.plan(c).unwrap();
     assert_eq!((plan.nodes, plan.culled, plan.fused, plan.tasks), (4, 1, 2, 1));
     assert_eq!(with(3, |pool| graph.run(pool, &c)).unwrap(), 3);
     assert_eq!(graph.last_run(), Some(plan));
@@ -302,8 +302,10 @@ fn a_pool_that_is_over_ends_a_run_and_dropped_remotes_cancel_their_graph() {
 
 type Draw = (u8, u64, Vec<Index>);
 
+type Drawn = (Graph, Vec<Node<Vec<u64>>>, Vec<Node<u64>>);
+
 /// A graph of large and small values that are made of each other.
-fn drawn(draws: &[Draw]) -> (Graph, Vec<Node<Vec<u64>>>, Vec<Node<u64>>) {
+fn drawn(draws: &[Draw]) -> Drawn {
     let mut graph = Graph::new();
     let mut large = vec![graph.add(big, (1,)).unwrap()];
     let mut small = vec![graph.named("one").add(|n: u64| n, (1,)).unwrap()];

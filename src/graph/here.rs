@@ -25,8 +25,9 @@ pub(super) fn run(graph: &Graph, outputs: &[usize], keeps_going: bool) -> Result
         let Task::Run(steps) = task else { continue };
         let node = steps[0];
         let needs = graph.needs(node).iter();
-        let inputs = needs.map(|need| values[*need].clone().expect("it was added before")).collect::<Result<_>>();
-        let value = inputs.map_err(|error| needs_failed(&error)).and_then(|inputs| one(graph, node, inputs, &place));
+        let inputs = needs.map(|need| values[*need].clone().expect("it was added before"));
+        let inputs = inputs.collect::<Result<Vec<_>>>();
+        let value = inputs.map_err(|error| needs_failed(&error)).and_then(|inputs| one(graph, node, &inputs, &place));
         if let (Err(error), false) = (&value, keeps_going) {
             return Err(error.root().clone());
         }
@@ -45,11 +46,11 @@ pub(super) fn run(graph: &Graph, outputs: &[usize], keeps_going: bool) -> Result
 }
 
 /// Runs one node, as often as it may be tried.
-fn one(graph: &Graph, node: usize, inputs: Vec<Arc<Kept>>, place: &Place) -> Result<Arc<Kept>> {
+fn one(graph: &Graph, node: usize, inputs: &[Arc<Kept>], place: &Place) -> Result<Arc<Kept>> {
     let entry = &graph.nodes[node];
     let function = entry.code.entry().expect("it is a function of this program");
     for attempt in 1.. {
-        match runner::run(function, &entry.arguments, inputs.clone()) {
+        match runner::run(function, &entry.arguments, inputs.to_vec()) {
             Ok(Made::Small(bytes)) => return Ok(Arc::new(Kept::bytes(bytes, 0))),
             Ok(Made::Large(kept, _)) => return Ok(Arc::new(kept)),
             Err(trouble) => {

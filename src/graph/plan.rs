@@ -19,7 +19,7 @@ use std::fmt;
 /// let b = graph.add(|n: &u64| n + 1, (&a,))?;
 /// let c = graph.add(|n: &u64| n * 2, (&b,))?;
 /// let _unused = graph.add(|n: &u64| n * 3, (&b,))?;
-/// let plan = graph.plan(&c)?;
+/// let plan = graph.plan(c)?;
 /// assert_eq!((plan.nodes, plan.culled, plan.fused, plan.tasks), (4, 1, 2, 1));
 /// assert_eq!(plan.to_string(), "4 nodes: 1 that nobody needs, 2 that run in the task of another, 1 task");
 /// # Ok::<(), rankfold::Error>(())
@@ -222,7 +222,7 @@ mod tests {
             let nodes = Drawn(draws.into_iter().enumerate().map(draw).collect());
             let count = nodes.count();
             let outputs: Vec<usize> = outputs.iter().map(|output| output.index(count)).collect();
-            let known = |node: usize| node % 5 == 0 && known >> (node % 64) & 1 == 1;
+            let known = |node: usize| node.is_multiple_of(5) && known >> (node % 64) & 1 == 1;
             let kept = |node: usize| kept >> (node % 64) & 1 == 1;
             let Schedule { tasks, plan, readers } = schedule(&nodes, &outputs, kept, known);
             // By the plain definition: what is needed, from the outputs backwards.
