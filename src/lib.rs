@@ -67,7 +67,7 @@
 //! | `RANKFOLD_RANKS` | ranks inside one process, when there is no launcher; default 1 |
 //! | `RANKFOLD_THREADS` | threads a rank computes with; default: its share of the cores it may use |
 //! | `RANKFOLD_PROGRESS` | `bar`, `lines`, `off`; default: a bar on a terminal, lines in a file |
-//! | `RANKFOLD_JOURNAL` | a folder that all ranks share: the journal of all calls ([`Over::journal`]) |
+//! | `RANKFOLD_JOURNAL` | a folder that all ranks share: the journal of all calls ([`Over::journal`]) and graphs ([`Graph::journal`]) |
 //! | `RANKFOLD_JOURNAL_INTERVAL` | least seconds between two snapshots of a rank; default 1, more with over 100 ranks |
 //! | `RANKFOLD_DEADLINE` | when a run with a journal has to end: seconds since 1970, or `+SECONDS`; default: what Slurm says |
 //! | `RANKFOLD_FAILED` | a file that gets the error of a program that fails by itself, for scripts that start again what was killed |

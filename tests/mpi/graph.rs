@@ -77,21 +77,21 @@ fn ranks_of_a_task_farm_are_killed_until_it_is_through_and_no_command_that_is_do
         fs::create_dir_all(&folder.0).expect("a folder of ours");
     }
     // Each tells that it runs by its own text, which is what its node is called.
-    let text: String = (0..60)
+    let text: String = (0..80)
         .map(|n| {
             format!(
-                "command='{n}'; tail -n +{} {}/all | head -n 1 >> {}/told; sleep 0.0{}; echo out $command\n",
+                "command='{n}'; tail -n +{} {}/all | head -n 1 >> {}/told; sleep 0.{}; echo out $command\n",
                 n + 1,
                 commands.path(),
                 tally.path(),
-                n % 7
+                n % 3
             )
         })
         .collect();
     let file = commands.0.join("all");
     fs::write(&file, text).expect("a folder of ours");
     let words = ["taskfarm", file.to_str().expect("a path of ours")];
-    let expected = (0..60).map(|n| format!("out {n}\n")).collect::<String>();
+    let expected = (0..80).map(|n| format!("out {n}\n")).collect::<String>();
     let (mut kills, mut runs) = (0, 0);
     while kills < wanted(KILLS) {
         let (ended, killed) = killed_until_through(&mpirun, &format!("farm-kills-{runs}"), &words, &tally, 1000 + runs);

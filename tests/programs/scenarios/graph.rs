@@ -15,8 +15,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
         "graph-fails" => Some(fails(world)),
         "graph-journaled" => {
             let millis = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(1000);
-            let changed = arguments.get(1).is_some();
-            Some(journaled(world, millis, changed))
+            Some(journaled(world, millis))
         }
         _ => None,
     }
@@ -85,9 +84,8 @@ fn told(name: &str, pause: u64) {
     }
 }
 
-/// So many milliseconds of named nodes, small ones and large ones that need each other; with `changed`, one has another
-/// argument than without.
-fn journaled(world: &World, millis: u64, changed: bool) -> Outcome {
+/// So many milliseconds of named nodes, small ones and large ones that need each other.
+fn journaled(world: &World, millis: u64) -> Outcome {
     let make_part = |name: String, seed: u64, pause: u64| -> Vec<u64> {
         told(&name, pause);
         numbers(seed).into_iter().take(3000 * (seed % 2) as usize + 100).collect()
@@ -101,8 +99,7 @@ fn journaled(world: &World, millis: u64, changed: bool) -> Outcome {
     let mut last = graph.add(|| 1u64, ())?;
     for step in 0..steps {
         let (one, two) = (format!("part {step}"), format!("sum {step}"));
-        let seed = if changed && step == steps / 2 { 1_000_000 } else { step };
-        let part = graph.named(&one).add(make_part, (one.clone(), seed, pause))?;
+        let part = graph.named(&one).add(make_part, (one.clone(), step, pause))?;
         last = graph.named(&two).add(make_sum, (two.clone(), &part, &last, pause))?;
     }
     if let Some(value) = world.pool(|pool| graph.run(pool, &last))? {
