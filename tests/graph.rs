@@ -371,9 +371,8 @@ fn steps(folder: &Folder, ranks: usize, by: [u64; 4], keeps_going: bool) -> (Res
     }
     let sum = graph.add(total, (&last,)).unwrap();
     STEPS.lock().unwrap().clear();
-    let value = with(ranks, |pool| match keeps_going {
-        true => graph.keep_going().run(pool, &sum).and_then(|value| value),
-        false => graph.run(pool, &sum),
+    let value = with(ranks, |pool| {
+        if keeps_going { graph.keep_going().run(pool, &sum).and_then(|value| value) } else { graph.run(pool, &sum) }
     });
     (value, std::mem::take(&mut *STEPS.lock().unwrap()))
 }
