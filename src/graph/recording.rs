@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Graph;
 use super::key::keys;
+use super::{Graph, Plan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Deadline;
 use crate::journal::{Log, Recorded};
@@ -60,6 +60,15 @@ impl<'r> Recording<'r> {
         })?;
         let (keys, next_look) = (keys(&graph.nodes), Instant::now());
         Ok(Some(Self { pool, graph, dir, keys, recorded, deadline, next_look, orders, thread }))
+    }
+
+    /// Tells what need not be made again.
+    pub fn greet(&self, plan: &Plan) {
+        let Plan { restored, tasks, .. } = plan;
+        let values = if *restored == 1 { "value of it is" } else { "values of it are" };
+        let left = if *tasks == 1 { "task is" } else { "tasks are" };
+        let dir = self.dir.display();
+        eprintln!("rankfold: the graph goes on from {dir}: {restored} {values} recorded there, {tasks} {left} left");
     }
 
     /// Whether a node is named, and its value recorded.

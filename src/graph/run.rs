@@ -176,6 +176,9 @@ impl<'r> Run<'r> {
         let is_recorded = |node: usize| recording.is_some() && graph.nodes[node].name.is_some();
         let schedule = schedule(graph, &outputs, is_recorded, known);
         tracing::debug!("graph: {}", schedule.plan);
+        if let Some(recording) = recording.as_ref().filter(|_| schedule.plan.restored > 0) {
+            recording.greet(&schedule.plan);
+        }
         *lock(&graph.last) = Some(schedule.plan);
         let is_wanted = |node: usize| outputs.binary_search(&node).is_ok();
         let kept = |node: usize| is_wanted(node) || (is_recorded(node) && !known(node));

@@ -170,7 +170,7 @@ pub struct FileRecord {
     pub bytes: u64,
     /// Whole segments in it, whose checksums are right.
     pub segments: u64,
-    /// It ends too early: the bytes that it should have.
+    /// It ends too early: the bytes that it should have; or, of values of nodes, the bytes that are sound.
     pub torn: Option<u64>,
     /// Why it is refused, if it is.
     pub damage: Option<String>,
@@ -237,8 +237,7 @@ fn nodes(storage: &dyn Storage, run: u64, names: &[String]) -> (Vec<NodeRecord>,
         match decoded {
             Ok((decoded, bytes)) => {
                 record.segments = decoded.values.len() as u64;
-                // What follows was never finished; how long it should have been, nobody knows.
-                record.torn = (decoded.whole < bytes.len()).then_some(bytes.len() as u64);
+                record.torn = (decoded.whole < bytes.len()).then_some(decoded.whole as u64);
                 found.extend(decoded.values.into_iter().map(|value| {
                     let name = String::from_utf8_lossy(&bytes[value.name]).into_owned();
                     (value.key, NodeRecord { name, job, bytes: value.value.len() as u64 })

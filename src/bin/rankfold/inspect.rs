@@ -55,6 +55,10 @@ fn verdict(files: usize, unsound: &[&FileRecord]) -> String {
 fn complaint(file: &FileRecord) -> String {
     match (&file.damage, file.torn) {
         (Some(damage), _) => format!("{}: {damage}\n", file.name),
+        (None, Some(sound)) if file.name.starts_with("nodes/") => format!(
+            "{}: it is sound up to byte {sound} of {}; {} values of it count\n",
+            file.name, file.bytes, file.segments
+        ),
         (None, Some(length)) => format!(
             "{}: it ends after {} of {length} bytes; {} whole segments of it count\n",
             file.name, file.bytes, file.segments
