@@ -215,8 +215,8 @@ impl Graph {
     /// graphs of a program.
     ///
     /// A node is known again by its name, its function's type, the type and bytes of its arguments, and by what it needs; one
-    /// of which any of these has changed runs again, with all that depends on it. Give names to what takes long and is not
-    /// large: its values go through rank 0. [`run`](Self::run) and [`keep_going`](Self::keep_going) keep the journal;
+    /// of which any of these has changed runs again, with all that depends on it. (Arguments that are written differently each
+    /// time, as a `HashMap` is, always have.) Give names to what takes long and is not large: its values go through rank 0. [`run`](Self::run) and [`keep_going`](Self::keep_going) keep the journal;
     /// [`submit`](Self::submit) and [`run_here`](Self::run_here) do not.
     ///
     /// # Examples

@@ -462,3 +462,25 @@ fn a_program_that_runs_out_of_time_goes_on_in_the_next_job_and_other_arguments_a
     let restored = ended.stderr.split(" from the journal").next().unwrap().rsplit(' ').next().unwrap();
     assert!(restored.parse::<usize>().is_ok_and(|restored| (1..=recorded).contains(&restored)), "{ended}");
 }
+
+#[test]
+fn a_run_whose_journal_goes_away_goes_on_without() {
+    let folder = Folder::new("graph-journal-gone");
+    let mut graph = Graph::new();
+    let first = graph.journal(&folder.0).named("first").add(|n: u64| n, (1,)).unwrap();
+    let remove = |n: &u64, folder: String| {
+        // Something may be written there at this moment.
+        while std::fs::remove_dir_all(&folder).is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound) {}
+        n + 1
+    };
+    let mut last = graph.named("remove").add(remove, (&first, folder.path().to_owned())).unwrap();
+    for step in 0..20 {
+        let slow = |n: &u64| {
+            std::thread::sleep(Duration::from_millis(5));
+            n + 1
+        };
+        last = graph.named(&format!("step {step}")).add(slow, (&last,)).unwrap();
+    }
+    assert_eq!(with(2, |pool| graph.run(pool, &last)).unwrap(), 22);
+    assert!(folder.files("").iter().all(|file| !file.ends_with("run")), "no journal was begun anew in the middle");
+}

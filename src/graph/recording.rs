@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::key::keys;
@@ -20,6 +19,8 @@ use crate::worker::kept::Kept;
 const SHARE: u32 = 100;
 /// Kept back of the time of a job, for the last values and for the way out.
 const RESERVE: Duration = Duration::from_secs(5);
+/// The last values are waited for so long at most.
+const LAST_VALUES: Duration = Duration::from_secs(60);
 /// Between two looks at the lock and the clock.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -33,7 +34,8 @@ pub(super) struct Recording<'r> {
     deadline: Option<Deadline>,
     next_look: Instant,
     orders: Sender<Order>,
-    thread: JoinHandle<()>,
+    /// Closed by the thread that writes when it is through.
+    done: Receiver<()>,
 }
 
 struct Order {
@@ -50,16 +52,21 @@ impl<'r> Recording<'r> {
         let deadline = Deadline::of_this_job(true)?;
         let (recorded, log) = lock(&pool.journals).values(&dir, pool.size())?;
         let (orders, ordered) = channel();
+        let (through, done) = channel();
         let (interval, shown) = (pool.interval, dir.display().to_string());
         let thread = std::thread::Builder::new().name("rankfold-recorder".into());
-        let thread = thread.spawn(move || Recorder::new(log, interval, shown).serve(&ordered)).map_err(|error| {
+        let serve = move || {
+            let _through: Sender<()> = through;
+            Recorder::new(log, interval, shown).serve(&ordered);
+        };
+        thread.spawn(serve).map_err(|error| {
             Error::launch(
                 format!("rank 0 cannot start a thread for the journal: {error}"),
                 "raise the limit on processes (ulimit -u)",
             )
         })?;
         let (keys, next_look) = (keys(&graph.nodes), Instant::now());
-        Ok(Some(Self { pool, graph, dir, keys, recorded, deadline, next_look, orders, thread }))
+        Ok(Some(Self { pool, graph, dir, keys, recorded, deadline, next_look, orders, done }))
     }
 
     /// Tells what need not be made again.
@@ -112,11 +119,18 @@ impl<'r> Recording<'r> {
         }
     }
 
-    /// Waits until everything is recorded. A run that is not complete leaves the journal open for the next job.
+    /// Waits until everything is recorded, if the file system answers. A run that is not complete leaves the journal open
+    /// for the next job.
     pub fn finish(self, is_complete: bool) {
         drop(self.orders);
-        // Its panics are caught and told.
-        let _ = self.thread.join();
+        if self.done.recv_timeout(LAST_VALUES) == Err(RecvTimeoutError::Timeout) {
+            eprintln!(
+                "rankfold: warning: {}: the last values are not written after {} s, and not waited for any longer; another \
+                 job would make them again",
+                self.dir.display(),
+                LAST_VALUES.as_secs()
+            );
+        }
         lock(&self.pool.journals).run_has_ended(&self.dir, is_complete);
     }
 }
