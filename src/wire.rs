@@ -17,7 +17,7 @@ use crate::journal::Notes;
 use crate::master::tasks::TaskId;
 
 /// Raised when a message changes; ranks with another version are refused when the program starts.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// A message with the number of the call that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,6 +116,8 @@ pub(crate) enum ToServer {
     Miss(usize),
     /// Send this value to the rank that asks.
     Fetch(TaskId),
+    /// A run with a journal begins, or ends: signals are rank 0's business meanwhile.
+    Watch(bool),
     /// The pool is over. These ranks have not answered.
     Finish { lost: Vec<usize> },
 }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use super::key::keys;
 use super::{Graph, Plan};
 use crate::error::{Error, ErrorKind, Result};
-use crate::interrupt::Deadline;
+use crate::interrupt::{Deadline, Interrupts};
 use crate::journal::{Log, Recorded};
 use crate::lock::lock;
 use crate::pool::Pool;
+use crate::pool::desk::{Desk, Note};
 use crate::worker::caught::catch;
 use crate::worker::kept::Kept;
 
@@ -31,11 +32,36 @@ pub(super) struct Recording<'r> {
     dir: PathBuf,
     keys: Vec<u128>,
     recorded: Recorded,
-    deadline: Option<Deadline>,
+    watch: Watch,
     next_look: Instant,
     orders: Sender<Order>,
     /// Closed by the thread that writes when it is through.
     done: Receiver<()>,
+}
+
+/// What may end a run early, while signals do not end the ranks.
+struct Watch {
+    desk: Arc<Desk>,
+    interrupts: &'static Interrupts,
+    deadline: Option<Deadline>,
+}
+
+impl Watch {
+    fn begin(pool: &Pool) -> Result<Self> {
+        let (desk, interrupts) = (Arc::clone(&pool.desk), Interrupts::watch());
+        let deadline = Deadline::of_this_job(true)?;
+        interrupts.call_begins();
+        // Where the pool is over, so is the run.
+        let _ = desk.post(Note::Watch(true));
+        Ok(Self { desk, interrupts, deadline })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.desk.post(Note::Watch(false));
+        self.interrupts.call_ends();
+    }
 }
 
 struct Order {
@@ -49,7 +75,7 @@ impl<'r> Recording<'r> {
     pub fn open(graph: &'r Graph, pool: &'r Pool) -> Result<Option<Self>> {
         let named = || std::env::var_os("RANKFOLD_JOURNAL").filter(|value| !value.is_empty()).map(PathBuf::from);
         let Some(dir) = graph.journal.clone().or_else(named) else { return Ok(None) };
-        let deadline = Deadline::of_this_job(true)?;
+        let watch = Watch::begin(pool)?;
         let (recorded, log) = lock(&pool.journals).values(&dir, pool.size())?;
         let (orders, ordered) = channel();
         let (through, done) = channel();
@@ -66,7 +92,7 @@ impl<'r> Recording<'r> {
             )
         })?;
         let (keys, next_look) = (keys(&graph.nodes), Instant::now());
-        Ok(Some(Self { pool, graph, dir, keys, recorded, deadline, next_look, orders, done }))
+        Ok(Some(Self { pool, graph, dir, keys, recorded, watch, next_look, orders, done }))
     }
 
     /// Tells what need not be made again.
@@ -96,27 +122,31 @@ impl<'r> Recording<'r> {
         }
     }
 
-    /// Looks from time to time whether the journal is still this job's, and whether its time ends.
-    pub fn look_around(&mut self) -> Result<()> {
+    /// Looks from time to time whether the journal is still this job's, and whether it has to end: why, and when at last.
+    pub fn look_around(&mut self) -> Result<Option<(Error, Instant)>> {
         let now = Instant::now();
         if now < self.next_look {
-            return Ok(());
+            return Ok(None);
         }
         self.next_look = now + LOOK;
+        let place = &self.pool.places[0];
+        if self.watch.interrupts.is_orphan() {
+            let (function, message) = ("the launcher".into(), "it is gone, and this rank ends".into());
+            return Err(ErrorKind::Mpi { function, place: place.clone(), message }.into());
+        }
         if lock(&self.pool.journals).is_lost(&self.dir) {
             let (dir, problem) = (self.dir.display().to_string(), "another job has taken it over".into());
             let remedy =
                 "this job was taken for dead, and ends; see whether rank 0 or its file system stood still".into();
             return Err(ErrorKind::Journal { dir, problem, remedy }.into());
         }
-        let left = self.deadline.map(|Deadline(end)| end.saturating_duration_since(now));
-        match left.filter(|left| *left < RESERVE) {
-            Some(left) => {
-                let reason = format!("the job's time ends in {} s", left.as_secs());
-                Err(ErrorKind::Interrupted { call: "graph".into(), reason }.into())
-            }
-            None => Ok(()),
-        }
+        let left = self.watch.deadline.map(|Deadline(end)| end.saturating_duration_since(now));
+        let at_its_end = left.filter(|left| *left < RESERVE);
+        let at_its_end = at_its_end.map(|left| (format!("the job's time ends in {} s", left.as_secs()), left / 2));
+        let signal = self.watch.interrupts.signal();
+        let why = signal.map(|(name, grace)| (format!("{place} got {name}"), grace)).or(at_its_end);
+        let error = |reason| ErrorKind::Interrupted { call: "graph".into(), reason }.into();
+        Ok(why.map(|(reason, grace)| (error(reason), now + grace)))
     }
 
     /// Waits until everything is recorded, if the file system answers. A run that is not complete leaves the journal open

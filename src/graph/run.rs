@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::chain::{self, Step};
 use super::outputs::{Remotes, Results, Source, Values as InValues};
@@ -39,6 +39,11 @@ impl Held {
         self.is_ours = false;
         let (slot, desk) = (Arc::clone(&self.slot), Arc::clone(&self.desk));
         Remote::new(self.task, slot, desk, std::mem::take(&mut self.name), Arc::clone(&pool.places))
+    }
+
+    fn cancel(&self) {
+        // Where the pool is over, so is the task.
+        let _ = self.desk.post(Note::Cancel(self.task));
     }
 
     /// Has the value brought here as soon as there is one; it is nowhere else then if it is `taken`.
@@ -163,6 +168,10 @@ pub(super) struct Run<'r> {
     held: BTreeMap<usize, Held>,
     news: (Sender<usize>, Receiver<usize>),
     has_failures: bool,
+    /// The run has to end early: why, and when what is under way is not waited for any longer.
+    ending: Option<(Error, Instant)>,
+    /// Something did not run for that.
+    is_cut: bool,
 }
 
 impl<'r> Run<'r> {
@@ -191,7 +200,7 @@ impl<'r> Run<'r> {
             held.ask(is_wanted(*node));
             wake(*node, held, &news.0);
         }
-        Ok(Self { keeps_going, outputs, recording, held, news, has_failures: false })
+        Ok(Self { keeps_going, outputs, recording, held, news, has_failures: false, ending: None, is_cut: false })
     }
 
     /// Waits for everything; `put` gets the value of each output as it comes.
@@ -216,9 +225,21 @@ impl<'r> Run<'r> {
             if let Ok(node) = self.news.1.recv_timeout(LOOK) {
                 self.take(node, put)?;
             }
-            if let Some(recording) = &mut self.recording {
-                recording.look_around()?;
+            self.look_around()?;
+            if self.ending.as_ref().is_some_and(|(_, by)| Instant::now() >= *by) {
+                break;
             }
+        }
+        let is_cut = self.is_cut || !self.held.is_empty();
+        self.ending.take().filter(|_| is_cut).map_or(Ok(()), |(error, _)| Err(error))
+    }
+
+    /// If the run has to end early, nothing is begun any more, and what is under way is still recorded.
+    fn look_around(&mut self) -> Result<()> {
+        let Some(recording) = &mut self.recording else { return Ok(()) };
+        if let Some(why) = recording.look_around()?.filter(|_| self.ending.is_none()) {
+            self.ending = Some(why);
+            self.held.values().for_each(Held::cancel);
         }
         Ok(())
     }
@@ -237,6 +258,10 @@ impl<'r> Run<'r> {
                 if let Some(recording) = &self.recording {
                     recording.record(node, kept);
                 }
+            }
+            Err(error) if self.ending.is_some() && matches!(error.root().kind(), ErrorKind::Cancelled { .. }) => {
+                self.is_cut = true;
+                return Ok(());
             }
             Err(error) => {
                 self.has_failures = true;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::desk::{Desk, Note};
 use crate::code::Entry;
 use crate::error::{Error, ErrorKind, Place};
+use crate::interrupt::Interrupts;
 use crate::lock::lock;
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
@@ -33,6 +34,8 @@ pub(super) struct Server {
     store: BTreeMap<TaskId, Arc<Kept>>,
     /// Where values go that are wanted elsewhere: threads of the pool may be busy for long.
     writer: Option<Sender<Write>>,
+    /// Runs with a journal, during which a signal does not end this rank.
+    watched: u32,
 }
 
 /// A value, or nothing, to be written for a rank.
@@ -93,6 +96,7 @@ impl Server {
             runs: Arc::default(),
             store: BTreeMap::new(),
             writer: None,
+            watched: 0,
         }
     }
 
@@ -108,6 +112,10 @@ impl Server {
             }
             ToServer::Fetch(value) => {
                 self.write(value, from);
+                Obeyed::default()
+            }
+            ToServer::Watch(begins) => {
+                self.watch(begins);
                 Obeyed::default()
             }
             // That concerns the loop.
@@ -192,6 +200,16 @@ impl Server {
         lock(&self.runs).backlog.miss(lost)
     }
 
+    fn watch(&mut self, begins: bool) {
+        if begins {
+            self.watched += 1;
+            Interrupts::watch().call_begins();
+        } else if self.watched > 0 {
+            self.watched -= 1;
+            Interrupts::watch().call_ends();
+        }
+    }
+
     pub fn kept(&self, value: TaskId) -> Option<Arc<Kept>> {
         self.store.get(&value).cloned()
     }
@@ -237,6 +255,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        (0..self.watched).for_each(|_| Interrupts::watch().call_ends());
         std::mem::take(&mut self.store).into_values().for_each(discard);
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::journal::{job_with_a_kill, wanted};
+use rustix::process::{Signal, kill_process};
+
+use crate::journal::{disturbed, job_with_a_kill, wanted};
 use crate::results::same_everywhere;
 use crate::support::folder::Folder;
 use crate::support::{Ended, Launcher, launcher, run_alone};
@@ -99,4 +101,21 @@ fn ranks_of_a_task_farm_are_killed_until_it_is_through_and_no_command_that_is_do
         (kills, runs) = (kills + killed, runs + 1);
     }
     eprintln!("{kills} ranks killed in {runs} runs of a task farm, all of which came to the right result");
+}
+
+#[test]
+fn a_signal_through_the_launcher_ends_a_graph_early_and_the_next_job_goes_on() {
+    let Some(mpirun) = launcher() else { return };
+    let folder = Folder::new("graph-usr1");
+    let words = ["test-spmd", "graph-journaled", "6000"];
+    for ranks in [3, 2] {
+        let before = folder.files("/nodes/").len();
+        let (ended, _) = disturbed(&mpirun, &folder, ranks, &words, &[], |launcher| {
+            folder.files("/nodes/").len() > before && kill_process(launcher, Signal::USR1).is_ok()
+        });
+        assert_eq!(ended.code, Some(75), "{ended}");
+        ended.says(&["graph: stopped before the end, because rank 0 @ got SIGUSR1"]).times(1, "stopped before the end");
+    }
+    let (ended, _) = disturbed(&mpirun, &folder, 4, &words, &[], |_| true);
+    assert_eq!(ended.output(), run_alone(&[], &["test-spmd", "graph-journaled", "10"]).output(), "{ended}");
 }

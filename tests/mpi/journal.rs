@@ -26,7 +26,7 @@ fn undisturbed(work: &str) -> String {
 }
 
 /// Runs the program on so many ranks; `disturb` is shown the launcher until it says that it has done what it wanted.
-fn disturbed(
+pub fn disturbed(
     mpirun: &Launcher,
     folder: &Folder,
     ranks: usize,
