@@ -207,8 +207,12 @@ impl<'r> Run<'r> {
     pub fn complete(mut self, put: &mut dyn FnMut(usize, Result<Arc<Kept>>)) -> Result<()> {
         let outcome = self.take_all(put);
         // Cancels what has not begun, if something has failed.
-        self.held.clear();
+        let left = std::mem::take(&mut self.held);
         if let Some(recording) = self.recording.take() {
+            // What has come in the meantime need not be made again.
+            let values = left.iter().filter_map(|(node, held)| Some((node, held.slot.value()?.ok()?)));
+            values.for_each(|(node, value)| recording.record(*node, &value));
+            drop(left);
             recording.finish(outcome.is_ok() && !self.has_failures);
         }
         outcome
