@@ -450,6 +450,26 @@ impl Error {
         self
     }
 
+    /// The same error, of this part of a task.
+    pub(crate) fn in_part(mut self, name: &str) -> Self {
+        match &mut *self.kind {
+            ErrorKind::Panicked { item, .. } => *item = format!("{name}, which runs in the same task"),
+            ErrorKind::Encoding { message, .. } | ErrorKind::Internal { message, .. } => {
+                *message = format!("{name}, which runs in the same task: {message}");
+            }
+            _ => {}
+        }
+        self
+    }
+
+    /// The error that has caused this one, if that is of a task which needs another's value.
+    pub(crate) fn root(&self) -> &Self {
+        match &*self.kind {
+            ErrorKind::Needed { cause } => cause.root(),
+            _ => self,
+        }
+    }
+
     pub(crate) fn launch(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         ErrorKind::Launch { problem: problem.into(), remedy: remedy.into() }.into()
     }

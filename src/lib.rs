@@ -43,6 +43,7 @@
 //! | pool | the ranks, as they serve a program that gives out tasks ([`run`], [`World::pool`]) |
 //! | task | one function call on some rank, made by [`Pool::submit`] |
 //! | remote | a value that lives, or will live, on some rank |
+//! | graph | tasks that are described first, as nodes, and run when it is known what of them is wanted ([`Graph`]) |
 //! | attempt | one try of a batch |
 //! | run | the whole computation, over as many jobs as it takes |
 //! | journal | the folder that carries a run from one job to the next |
@@ -66,7 +67,7 @@
 //! | `RANKFOLD_RANKS` | ranks inside one process, when there is no launcher; default 1 |
 //! | `RANKFOLD_THREADS` | threads a rank computes with; default: its share of the cores it may use |
 //! | `RANKFOLD_PROGRESS` | `bar`, `lines`, `off`; default: a bar on a terminal, lines in a file |
-//! | `RANKFOLD_JOURNAL` | a folder that all ranks share: the journal of all calls ([`Over::journal`]) |
+//! | `RANKFOLD_JOURNAL` | a folder that all ranks share: the journal of all calls ([`Over::journal`]) and graphs ([`Graph::journal`]) |
 //! | `RANKFOLD_JOURNAL_INTERVAL` | least seconds between two snapshots of a rank; default 1, more with over 100 ranks |
 //! | `RANKFOLD_DEADLINE` | when a run with a journal has to end: seconds since 1970, or `+SECONDS`; default: what Slurm says |
 //! | `RANKFOLD_FAILED` | a file that gets the error of a program that fails by itself, for scripts that start again what was killed |
@@ -86,6 +87,7 @@ mod job;
 mod kernel;
 mod call;
 mod pool;
+mod graph;
 mod code;
 mod source;
 mod random;
@@ -109,6 +111,7 @@ mod error;
 pub mod simulate;
 
 pub use error::{Error, ErrorKind, Place, Result, Role};
+pub use graph::{Graph, KeepGoing, NewNode, Node, Outputs, Plan, Remotes, Results, Values};
 pub use job::{OnRoot, Over};
 pub use pool::actor::{Actor, Maker, Method};
 pub use pool::desk::Timing;

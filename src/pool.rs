@@ -29,10 +29,12 @@ pub(crate) mod task;
 pub(crate) mod threads;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Place, Result};
+use crate::journal::{Journals, least_interval};
+use crate::lock::lock;
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
 use crate::wire::Signature;
@@ -63,11 +65,15 @@ const TOGETHER: usize = 256;
 /// ```
 #[derive(Debug)]
 pub struct Pool {
-    desk: Arc<Desk>,
-    places: Arc<[Place]>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) places: Arc<[Place]>,
     threads: Arc<[u32]>,
     /// The task that submits, and how many there are around it; none for the program on rank 0.
     parent: Option<(TaskId, u32)>,
+    /// Rank 0's, while the pool is open: graphs may have some.
+    pub(crate) journals: Arc<Mutex<Journals>>,
+    /// The least time between two moments at which a journal is made durable.
+    pub(crate) interval: Duration,
 }
 
 /// How long [`Pool::wait`] waits.
@@ -132,12 +138,19 @@ impl Pool {
             places: Arc::clone(&threads.places),
             threads: Arc::clone(&threads.counts),
             parent: Some((*task, *depth)),
+            journals: Arc::default(),
+            interval: Duration::ZERO,
         });
         here.ok_or_else(|| {
             let problem = "this thread runs no task of a pool".into();
             let remedy = "call Pool::here() in the task itself, and pass the pool on to its threads".into();
             ErrorKind::Refused { call: "Pool::here".into(), problem, remedy }.into()
         })
+    }
+
+    /// The task inside of which something is submitted, and how deep that is.
+    pub(crate) fn around(&self) -> (Option<TaskId>, u32) {
+        self.parent.map_or((None, 0), |(task, depth)| (Some(task), depth + 1))
     }
 
     /// Has a function run on some rank, with these arguments: values, and `&Remote`s of other tasks' values. The task
@@ -417,10 +430,17 @@ impl<T> Iterator for AsCompleted<'_, T> {
 /// Runs the closure on rank 0, while this rank and the others serve. Collective.
 pub(crate) fn open<R: Send>(rank: &mut Rank, program: impl FnOnce(&Pool) -> R + Send) -> Result<R> {
     let desk = Desk::new(0);
-    let (places, threads) = (Arc::clone(&rank.places), Arc::clone(&rank.threads));
-    let pool = Pool { desk: Arc::clone(&desk), places, threads, parent: None };
+    let journals = Arc::new(Mutex::new(std::mem::take(&mut rank.journals)));
+    let pool = Pool {
+        desk: Arc::clone(&desk),
+        places: Arc::clone(&rank.places),
+        threads: Arc::clone(&rank.threads),
+        parent: None,
+        journals: Arc::clone(&journals),
+        interval: least_interval(rank.snapshots, 1),
+    };
     let place = rank.place.clone();
-    std::thread::scope(|scope| {
+    let result = std::thread::scope(|scope| {
         let closing = Closing(&desk);
         let run = move || {
             let _closing = closing;
@@ -437,7 +457,9 @@ pub(crate) fn open<R: Send>(rank: &mut Rank, program: impl FnOnce(&Pool) -> R + 
         let hosted = host::host(rank, &desk, signature());
         let result = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         hosted.map(|()| result)
-    })
+    });
+    rank.journals = std::mem::take(&mut lock(&journals));
+    result
 }
 
 /// Serves a pool, on any other rank. Collective.

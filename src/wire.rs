@@ -122,6 +122,8 @@ pub(crate) enum ToServer {
     Fetch(TaskId),
     /// What became of tasks that were submitted there.
     Tell(Vec<Told>),
+    /// A run with a journal begins, or ends: signals are rank 0's business meanwhile.
+    Watch(bool),
     /// The pool is over. These ranks have not answered.
     Finish { lost: Vec<usize> },
 }

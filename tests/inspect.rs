@@ -54,6 +54,28 @@ fn done(inspection: &Value) -> u64 {
     inspection["calls"][0]["done"].as_u64().expect("a number")
 }
 
+#[test]
+fn named_nodes_of_graphs_are_counted_and_their_files_verified() {
+    let folder = Folder::new("inspect-nodes");
+    play(&folder, "3", &[], &["graph-journaled", "10"]).output();
+    let text = says(&folder, &[]);
+    assert!(text.contains("\ngraphs    the values of 80 named nodes are recorded, "), "{text}");
+    let found = json(&folder);
+    assert!(found["nodes"][0]["name"] == "part 0" && found["nodes"][0]["job"] == 1, "{}", found["nodes"][0]);
+    assert_eq!(says(&folder, &["--verify"]), "2 files, all sound\n");
+    let file = folder.files("/nodes/").pop().expect("a file of values");
+    let whole = fs::read(&file).expect("a file of ours");
+    let mut bytes = whole.clone();
+    bytes[70] ^= 1;
+    fs::write(&file, bytes).expect("a file of ours");
+    let (code, stdout, _) = inspect(&folder, &["--verify"]);
+    assert_eq!(code, Some(1));
+    assert!(stdout.starts_with("nodes/0001-0000: its record at byte 64 is damaged: checksum "), "{stdout}");
+    fs::write(&file, &whole[..whole.len() - 50]).expect("a file of ours");
+    let (code, stdout, _) = inspect(&folder, &["--verify"]);
+    assert!(code == Some(1) && stdout.ends_with("; 79 values of it count\n"), "{stdout}");
+}
+
 fn contents(folder: &Folder) -> Vec<(PathBuf, Vec<u8>)> {
     folder.files("").into_iter().map(|file| (file.clone(), fs::read(file).expect("a file of ours"))).collect()
 }

@@ -5,6 +5,8 @@
 mod departures;
 #[path = "mpi/failures.rs"]
 mod failures;
+#[path = "mpi/graph.rs"]
+mod graph;
 #[path = "mpi/journal.rs"]
 mod journal;
 #[path = "mpi/launching.rs"]

@@ -41,7 +41,7 @@ fn succeeds(ranks: usize, scenario: &str) {
 #[test]
 fn results_are_right_on_any_number_of_ranks() {
     for ranks in RANKS {
-        for scenario in ["results", "large-results", "empty-with-identity", "recovers"] {
+        for scenario in ["results", "large-results", "empty-with-identity", "recovers", "graph"] {
             succeeds(ranks, scenario);
         }
     }

@@ -32,6 +32,9 @@ const PURE: [&str; 28] = [
     "src/journal/format.rs",
     "src/journal/recovery.rs",
     "src/journal/suspects.rs",
+    "src/journal/values.rs",
+    "src/graph/plan.rs",
+    "src/graph/key.rs",
     "src/wire.rs",
 ];
 

@@ -1,5 +1,6 @@
 //! What the examples share: arguments that are parsed on every rank and answered once, numbers as people write them,
 //! and output that may be cut short by `| head`.
+#![allow(dead_code, reason = "each example uses a part of this")]
 
 use std::error::Error;
 use std::io::{self, BufWriter, ErrorKind, Write};

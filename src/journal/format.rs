@@ -13,7 +13,7 @@ use crate::extent::Extent;
 /// Raised when the layout changes. A file of another version is refused.
 pub(crate) const VERSION: u32 = 1;
 
-const MAGIC: [u8; 8] = *b"rankfold";
+pub(super) const MAGIC: [u8; 8] = *b"rankfold";
 const HEADER: usize = 64;
 const RECORD: usize = 32;
 
@@ -139,12 +139,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, Refusal> {
 }
 
 /// A part of a file that ends with the checksum of what comes before in it.
-fn check(bytes: &[u8], at: usize, len: usize, what: &'static str) -> Result<(), Refusal> {
+pub(super) fn check(bytes: &[u8], at: usize, len: usize, what: &'static str) -> Result<(), Refusal> {
     let (found, expected) = (crc32fast::hash(&bytes[at..at + len - 4]), number(bytes, at + len - 4, 4) as u32);
     if found == expected { Ok(()) } else { Err(Refusal::Damaged { what, offset: at as u64, found, expected }) }
 }
 
-fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
+pub(super) fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
     let mut number = [0; 8];
     number[..len].copy_from_slice(&bytes[at..at + len]);
     u64::from_le_bytes(number)

@@ -5,10 +5,16 @@ use std::io;
 
 use super::format::{self, Decoded};
 use super::inspect::{Inspection, read};
-use super::storage::{Pen, Storage};
+use super::storage::{Pen, Roll, Storage};
+use super::values;
 
-/// Decodes one file. What is accepted lies inside of the file, in order, and is the same again once it is written anew.
+/// Decodes one file, as one with segments and as one with values. What is accepted lies inside of the file, in order, and is the same again once it is written anew.
 pub fn decode(bytes: &[u8]) {
+    if let Ok(decoded) = values::decode(bytes) {
+        assert!(decoded.whole <= bytes.len(), "{decoded:?}");
+        let ends = decoded.values.iter().map(|found| found.value.end);
+        assert!(ends.clone().is_sorted() && ends.max().is_none_or(|end| end <= decoded.whole), "{decoded:?}");
+    }
     let Ok(Decoded { owner, segments, omits, torn }) = format::decode(bytes) else { return };
     let mut end = 0;
     for (extent, place) in &segments {
@@ -74,6 +80,10 @@ impl Storage for Found {
     }
 
     fn remove(&self, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn roll(&self, _: &str) -> io::Result<Box<dyn Roll>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

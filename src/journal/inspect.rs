@@ -1,5 +1,6 @@
 //! What a journal holds, for people: `rankfold inspect`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -13,7 +14,7 @@ use super::marks::job_of_marks;
 use super::recovery::{Found, choose, leaves_of};
 use super::storage::{Files, Storage, UNFINISHED};
 use super::suspects::Suspects;
-use super::{CALL, Identity, RESULT, RUN, SEALED, holds_segments, job_of, unpack};
+use super::{CALL, Identity, RESULT, RUN, SEALED, holds_segments, job_of, log, unpack, values};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, Leaves, extents_between};
 use crate::master::coverage::Coverage;
@@ -48,6 +49,34 @@ pub struct Inspection {
     pub jobs: Vec<JobRecord>,
     /// The calls so far, in order.
     pub calls: Vec<CallRecord>,
+    /// The named nodes of graphs whose values are recorded, by their names.
+    pub nodes: Vec<NodeRecord>,
+    /// The files that hold these values; `segments` is the number of values in each.
+    pub node_files: Vec<FileRecord>,
+}
+
+/// One value of a named node of a graph.
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("rankfold-doc-node-{}", std::process::id()));
+/// let mut graph = rankfold::Graph::new();
+/// let seven = graph.journal(&folder).named("seven").add(|n: u64| n, (7,))?;
+/// rankfold::World::local(2)?.pool(|pool| graph.run(pool, &seven))?.unwrap()?;
+/// let nodes = rankfold::journal::inspect(&folder)?.nodes;
+/// assert_eq!((nodes.len(), nodes[0].name.as_str(), nodes[0].job, nodes[0].bytes), (1, "seven", 1, 8));
+/// # std::fs::remove_dir_all(folder).ok();
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct NodeRecord {
+    /// Its name. A node that has run again with other arguments is here once for each.
+    pub name: String,
+    /// The job that made the value.
+    pub job: u64,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// One job of a run.
@@ -141,7 +170,7 @@ pub struct FileRecord {
     pub bytes: u64,
     /// Whole segments in it, whose checksums are right.
     pub segments: u64,
-    /// It ends too early: the bytes that it should have.
+    /// It ends too early: the bytes that it should have; or, of values of nodes, the bytes that are sound.
     pub torn: Option<u64>,
     /// Why it is refused, if it is.
     pub damage: Option<String>,
@@ -179,6 +208,7 @@ pub(super) fn read(storage: &dyn Storage) -> Result<Inspection, (String, String)
     let jobs = jobs.map(|(name, number)| job(number, &storage.read(name).unwrap_or_default())).collect();
     let calls = names.iter().filter(|name| name.ends_with(&format!("/{CALL}")));
     let calls = calls.filter_map(|name| call(storage, run, name, &names)).collect();
+    let (nodes, node_files) = nodes(storage, run, &names);
     Ok(Inspection {
         run,
         program: identity.program.to_string(),
@@ -187,7 +217,39 @@ pub(super) fn read(storage: &dyn Storage) -> Result<Inspection, (String, String)
         owner: owner.map(|owner| owner.to_string()),
         jobs,
         calls,
+        nodes,
+        node_files,
     })
+}
+
+/// Values of named nodes, and the files that they are in.
+fn nodes(storage: &dyn Storage, run: u64, names: &[String]) -> (Vec<NodeRecord>, Vec<FileRecord>) {
+    let (mut found, mut files) = (BTreeMap::new(), Vec::new());
+    for name in names {
+        let Some(job) = log::job_of(name) else { continue };
+        let mut record = FileRecord { name: name.clone(), job: Some(job), ..FileRecord::default() };
+        let decoded = storage.read(name).map_err(|error| format!("it cannot be read: {error}")).and_then(|bytes| {
+            record.bytes = bytes.len() as u64;
+            let decoded = values::decode(&bytes).map_err(|refusal| refusal.to_string())?;
+            let is_foreign = !decoded.values.is_empty() && decoded.run != run;
+            if is_foreign { Err("it belongs to another run".to_owned()) } else { Ok((decoded, bytes)) }
+        });
+        match decoded {
+            Ok((decoded, bytes)) => {
+                record.segments = decoded.values.len() as u64;
+                record.torn = (decoded.whole < bytes.len()).then_some(decoded.whole as u64);
+                found.extend(decoded.values.into_iter().map(|value| {
+                    let name = String::from_utf8_lossy(&bytes[value.name]).into_owned();
+                    (value.key, NodeRecord { name, job, bytes: value.value.len() as u64 })
+                }));
+            }
+            Err(damage) => record.damage = Some(damage),
+        }
+        files.push(record);
+    }
+    let mut nodes: Vec<NodeRecord> = found.into_values().collect();
+    nodes.sort();
+    (nodes, files)
 }
 
 fn job(number: u64, bytes: &[u8]) -> JobRecord {

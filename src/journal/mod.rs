@@ -9,6 +9,7 @@
 //!             …/m0001-r00003   after a crash: what rank 3 of job 1 was computing
 //!             …/suspects       what was computed in crashes, and what is known to cause them
 //!             …/result  the value of all leaves, once they are done
+//! DIR/nodes/0001-0000   values of named nodes of graphs, as job 1 has made them
 //! DIR/costs             what calls have cost so far
 //! DIR/sealed            the program has come to its end
 //! ```
@@ -29,17 +30,20 @@ mod format;
 pub mod fuzzing;
 mod inspect;
 mod lock;
+mod log;
 mod marks;
 mod recorder;
 mod recovery;
 mod storage;
 pub(crate) mod suspects;
+mod values;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
@@ -57,7 +61,8 @@ use storage::{Files, Storage, UNFINISHED, write};
 use suspects::Suspects;
 
 pub(crate) use costs::Costs;
-pub use inspect::{CallRecord, FileRecord, Inspection, JobRecord, inspect};
+pub use inspect::{CallRecord, FileRecord, Inspection, JobRecord, NodeRecord, inspect};
+pub(crate) use log::{Log, Recorded};
 pub(crate) use marks::Marks;
 pub(crate) use recorder::{News, Recorder, least_interval};
 pub(crate) use recovery::leaves_of;
@@ -74,6 +79,14 @@ struct Trouble {
     remedy: String,
 }
 
+impl Trouble {
+    /// With the journal in this folder.
+    fn of(self, dir: &Path) -> Error {
+        let Self { problem, remedy } = self;
+        ErrorKind::Journal { dir: dir.display().to_string(), problem, remedy }.into()
+    }
+}
+
 /// The journals of a program, on rank 0.
 #[derive(Debug, Default)]
 pub(crate) struct Journals {
@@ -88,6 +101,10 @@ struct Journal {
     job: u64,
     /// Calls made in this job so far.
     calls: u64,
+    /// Files with values that this job has begun.
+    files: Arc<AtomicU64>,
+    /// Runs of graphs that have not come to a good end.
+    open_runs: u64,
     lock: Lock,
     /// The jobs of the run that have crashed.
     crashed: Vec<crashes::Crash>,
@@ -139,18 +156,30 @@ impl Journals {
         signature: &Signature,
         leaves: Leaves,
     ) -> Result<Option<Entry>, Error> {
-        let explain = |Trouble { problem, remedy }| {
-            Error::from(ErrorKind::Journal { dir: dir.display().to_string(), problem, remedy })
-        };
-        if !self.open.contains_key(dir) {
-            let journal =
-                Journal::open(Arc::new(Files::new(dir)), dir, present.len(), Waits::default()).map_err(explain)?;
-            self.open.insert(dir.to_owned(), journal);
-        }
-        let journal = self.open.get_mut(dir).expect("it was just opened");
+        let journal = self.opened(dir, present.len())?;
         // A folder that was moved is the same journal, and what is done is done whatever may be left out of the rest.
         let signature = Signature { journal: None, skips_poisoned: false, ..signature.clone() };
-        journal.enter(dir, present, &signature, leaves).map_err(explain)
+        journal.enter(dir, present, &signature, leaves).map_err(|trouble| trouble.of(dir))
+    }
+
+    /// For a run of a graph: the values of named nodes that there are, and the log for those that are made now.
+    pub fn values(&mut self, dir: &Path, size: usize) -> Result<(Recorded, Log), Error> {
+        self.opened(dir, size)?.values(dir).map_err(|trouble| trouble.of(dir))
+    }
+
+    /// A run of a graph has ended. If it was not complete, neither is the run of the program.
+    pub fn run_has_ended(&mut self, dir: &Path, is_complete: bool) {
+        if let Some(journal) = self.open.get_mut(dir).filter(|_| is_complete) {
+            journal.open_runs -= 1;
+        }
+    }
+
+    fn opened(&mut self, dir: &Path, size: usize) -> Result<&mut Journal, Error> {
+        if !self.open.contains_key(dir) {
+            let journal = Journal::open(Arc::new(Files::new(dir)), dir, size, Waits::default());
+            self.open.insert(dir.to_owned(), journal.map_err(|trouble| trouble.of(dir))?);
+        }
+        Ok(self.open.get_mut(dir).expect("it was just opened"))
     }
 
     /// Records the result of a call, and what calls have cost.
@@ -174,7 +203,8 @@ impl Journals {
     pub fn close(&mut self, sealed: bool) {
         for (dir, journal) in std::mem::take(&mut self.open) {
             let when = format!("finished={}\njob={}\n", seconds_now(), journal.job);
-            if sealed && let Err(error) = write(journal.storage.as_ref(), SEALED, when.as_bytes()) {
+            let is_through = sealed && journal.open_runs == 0;
+            if is_through && let Err(error) = write(journal.storage.as_ref(), SEALED, when.as_bytes()) {
                 eprintln!("rankfold: warning: {} cannot be sealed: {error}", dir.display());
             }
         }
@@ -207,7 +237,7 @@ impl Journal {
             Refused::Io(error) => cannot("locked", &error),
         })?;
         let names = storage.list("").map_err(|error| cannot("read", &error))?;
-        let job = 1 + names.iter().filter_map(|name| job_of(name)).max().unwrap_or(0);
+        let job = 1 + names.iter().filter_map(|name| job_of(name).or_else(|| log::job_of(name))).max().unwrap_or(0);
         // Before anything is refused: a start with wrong arguments is no reason to forget a crash.
         let crashed = crashes::of_earlier_jobs(storage.as_ref(), &names, has_crashed.then_some(job - 1));
         let run = match storage.read(RUN) {
@@ -235,7 +265,7 @@ impl Journal {
                 dir.display()
             );
         }
-        Ok(Self { storage, run, job, calls: 0, lock, crashed, build })
+        Ok(Self { storage, run, job, calls: 0, files: Arc::default(), open_runs: 0, lock, crashed, build })
     }
 
     fn enter(
@@ -273,6 +303,13 @@ impl Journal {
         let precautions = Precautions { marks, ..Precautions::default() };
         let notes = Notes { dir: dir.to_owned(), run, job: self.job, call, leaves, load: Vec::new(), precautions };
         Ok(Some(Entry { notes, found, present, suspects, omits, is_complete }))
+    }
+
+    fn values(&mut self, dir: &Path) -> Result<(Recorded, Log), Trouble> {
+        self.open_runs += 1;
+        let Self { storage, run, job, files, .. } = self;
+        let recorded = log::read(storage.as_ref(), dir, *run, *job)?;
+        Ok((recorded, Log::new(Arc::clone(storage), *run, *job, Arc::clone(files))))
     }
 
     /// Which segments the files of a call hold, and whether items were left out of some. Where nothing is known any more of
@@ -517,7 +554,7 @@ fn seconds_now() -> u64 {
 }
 
 /// A number that nobody else draws.
-fn draw() -> u64 {
+pub(crate) fn draw() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

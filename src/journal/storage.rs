@@ -36,6 +36,9 @@ pub(crate) trait Storage: Send + Sync {
 
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// A new file that is appended to; an error if there is one already.
+    fn roll(&self, name: &str) -> io::Result<Box<dyn Roll>>;
+
     /// A new file that is written over and over, and never durable.
     fn pen(&self, name: &str) -> io::Result<Box<dyn Pen>>;
 }
@@ -44,6 +47,15 @@ pub(crate) trait Storage: Send + Sync {
 pub(crate) trait Pen: Send {
     /// Replaces the content.
     fn write(&mut self, content: &[u8]) -> io::Result<()>;
+}
+
+/// A file that is open to be appended to.
+pub(crate) trait Roll: Send {
+    /// After an error it may hold a part of this.
+    fn append(&mut self, content: &[u8]) -> io::Result<()>;
+
+    /// What was appended is durable when this returns; the name of a new file once its folder is synced as well.
+    fn sync(&mut self) -> io::Result<()>;
 }
 
 /// Files with this ending are not finished.
@@ -82,6 +94,16 @@ impl Pen for Page {
         }
         self.length = content.len();
         Ok(())
+    }
+}
+
+impl Roll for File {
+    fn append(&mut self, content: &[u8]) -> io::Result<()> {
+        self.write_all(content)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
     }
 }
 
@@ -160,6 +182,10 @@ impl Storage for Files {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.path(name))
+    }
+
+    fn roll(&self, name: &str) -> io::Result<Box<dyn Roll>> {
+        Ok(Box::new(self.open(name, OpenOptions::new().append(true).create_new(true))?))
     }
 
     fn pen(&self, name: &str) -> io::Result<Box<dyn Pen>> {

@@ -155,10 +155,7 @@ impl<S: Send + 'static> Actor<S> {
 }
 
 pub(super) fn code_of(entry: Entry) -> Result<Code, Refused> {
-    Code::of(entry).ok_or_else(|| Refused {
-        problem: "the function is part of a shared library, which other ranks may have elsewhere".into(),
-        remedy: "link it into the program itself",
-    })
+    Code::of(entry).ok_or_else(Refused::elsewhere)
 }
 
 impl Task<'_> {
@@ -284,7 +281,7 @@ macro_rules! of_actors {
                         let method = conjure::<F>();
                         let result =
                             catch(|| method(state, $(<$argument as Argument<$parameter, $kind>>::lend(&mut $held),)*));
-                        Made::of(result.map_err(Trouble::Panicked)?)
+                        reader.make(result.map_err(Trouble::Panicked)?)
                     }
                 }
             }

@@ -40,6 +40,8 @@ pub(crate) enum Note {
     Release(TaskId),
     Detach(TaskId),
     Cancel(TaskId),
+    /// A run with a journal begins, or ends: a signal is to end it early meanwhile, and no rank at once.
+    Watch(bool),
     /// The user's closure has returned.
     Close,
     /// A task was run here.

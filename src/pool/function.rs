@@ -14,7 +14,7 @@ use crate::code::{Entry, conjure};
 use crate::pool::desk::Desk;
 use crate::pool::remote::Remote;
 use crate::worker::caught::catch;
-use crate::worker::runner::{Made, Reader, Trouble};
+use crate::worker::runner::{Reader, Trouble};
 
 /// What can travel between ranks, and be shared by the threads of one: implemented for every type that can.
 ///
@@ -32,24 +32,60 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Data for T {}
 #[derive(Debug)]
 pub struct Writer {
     pub(crate) bytes: Vec<u8>,
+    /// Tasks, or nodes.
     pub(crate) needs: Vec<u64>,
-    /// The pool that the task is for.
-    desk: Arc<Desk>,
+    home: Home,
+}
+
+/// What arguments are written for.
+#[derive(Debug)]
+enum Home {
+    Pool(Arc<Desk>),
+    /// A graph, by the number that it drew.
+    Graph(u64),
 }
 
 impl Writer {
     pub(crate) fn new(desk: &Arc<Desk>) -> Self {
-        Self { bytes: Vec::new(), needs: Vec::new(), desk: Arc::clone(desk) }
+        Self { bytes: Vec::new(), needs: Vec::new(), home: Home::Pool(Arc::clone(desk)) }
+    }
+
+    pub(crate) fn for_graph(graph: u64) -> Self {
+        Self { bytes: Vec::new(), needs: Vec::new(), home: Home::Graph(graph) }
     }
 
     fn need<T>(&mut self, remote: &Remote<T>) -> Result<(), Refused> {
-        if !remote.is_of(&self.desk) {
-            return Err(Refused {
-                problem: format!("{remote:?} is an argument in another pool than the one that it was made in"),
-                remedy: "get its value, and submit that",
-            });
+        let refused = |problem, remedy| Err(Refused { problem, remedy });
+        match &self.home {
+            Home::Pool(desk) if remote.is_of(desk) => {}
+            Home::Pool(_) => {
+                let problem = format!("{remote:?} is an argument in another pool than the one that it was made in");
+                return refused(problem, "get its value, and submit that");
+            }
+            Home::Graph(_) => {
+                let problem = format!("{remote:?} is an argument in a graph, which may run in any pool");
+                return refused(problem, "get its value, and add that; or add its function, and use the node");
+            }
         }
         self.needs.push(remote.task());
+        Ok(())
+    }
+
+    /// A node of a graph, by their numbers.
+    pub(crate) fn need_node(&mut self, graph: u64, node: usize) -> Result<(), Refused> {
+        let refused = |problem, remedy| Err(Refused { problem, remedy });
+        match self.home {
+            Home::Graph(home) if home == graph => {}
+            Home::Graph(_) => {
+                let problem = format!("node {node} of another graph is an argument");
+                return refused(problem, "add its function to this graph as well, or add both to one graph");
+            }
+            Home::Pool(_) => {
+                let problem = format!("node {node} of a graph is an argument of a task");
+                return refused(problem, "run the graph first and submit the value, or add the function to the graph");
+            }
+        }
+        self.needs.push(node as u64);
         Ok(())
     }
 }
@@ -59,6 +95,16 @@ impl Writer {
 pub struct Refused {
     pub(crate) problem: String,
     pub(crate) remedy: &'static str,
+}
+
+impl Refused {
+    /// The function is not part of the executable.
+    pub(crate) fn elsewhere() -> Self {
+        Self {
+            problem: "the function is part of a shared library, which other ranks may have elsewhere".into(),
+            remedy: "link it into the program itself",
+        }
+    }
 }
 
 /// An argument that goes with its task.
@@ -220,11 +266,11 @@ macro_rules! function {
 
                 fn entry() -> Entry {
                     |reader| {
-                        let _ = &reader;
                         $(let mut $held = <$argument as Argument<$parameter, $kind>>::read(reader)?;)*
+                        reader.function = std::any::type_name::<F>();
                         let function = conjure::<F>();
                         let result = catch(|| function($(<$argument as Argument<$parameter, $kind>>::lend(&mut $held),)*));
-                        Made::of(result.map_err(Trouble::Panicked)?)
+                        reader.make(result.map_err(Trouble::Panicked)?)
                     }
                 }
             }

@@ -121,6 +121,7 @@ impl Host<'_> {
             Note::Release(task) => self.tasks.handle(Event::Released { task }),
             Note::Detach(task) => self.tasks.handle(Event::Detached { task }),
             Note::Cancel(task) => self.tasks.handle(Event::Cancelled { task }),
+            Note::Watch(begins) => self.command_all(|_| Message::ToServer(ToServer::Watch(begins)))?,
             Note::Close => {
                 self.tell_that_it_is_over(None);
                 self.tasks.handle(Event::Closed);

@@ -212,7 +212,7 @@ impl Serving<'_> {
                 Note::Detach(task) => Some(Asked::Detach(task)),
                 Note::Cancel(task) => Some(Asked::Cancel(task)),
                 // The program is on rank 0.
-                Note::Close => None,
+                Note::Watch(_) | Note::Close => None,
             });
         }
         // Before the ends: a task is not through with what it has submitted.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::desk::{Desk, Note};
 use super::threads::{Threads, Work};
 use crate::error::{Error, ErrorKind, Place};
+use crate::interrupt::Interrupts;
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
 use crate::wire::{self, Assignment, EndedTask, Input, InputFrom, TaskResult, ToServer};
@@ -32,6 +33,8 @@ pub(super) struct Server {
     actors: BTreeMap<TaskId, Arc<Cell>>,
     /// Where values go that are wanted elsewhere: threads of the pool may be busy for long.
     writer: Option<Sender<Write>>,
+    /// Runs with a journal, during which a signal does not end this rank.
+    watched: u32,
 }
 
 /// A value, or nothing, to be written for a rank.
@@ -87,6 +90,7 @@ impl Server {
             store: BTreeMap::new(),
             actors: BTreeMap::new(),
             writer: None,
+            watched: 0,
         }
     }
 
@@ -105,6 +109,10 @@ impl Server {
             }
             ToServer::Fetch(value) => {
                 self.write(value, from);
+                Obeyed::default()
+            }
+            ToServer::Watch(begins) => {
+                self.watch(begins);
                 Obeyed::default()
             }
             // These concern the loop.
@@ -215,6 +223,16 @@ impl Server {
         self.threads.change(|backlog| backlog.miss(lost))
     }
 
+    fn watch(&mut self, begins: bool) {
+        if begins {
+            self.watched += 1;
+            Interrupts::watch().call_begins();
+        } else if self.watched > 0 {
+            self.watched -= 1;
+            Interrupts::watch().call_ends();
+        }
+    }
+
     pub fn kept(&self, value: TaskId) -> Option<Arc<Kept>> {
         self.store.get(&value).cloned()
     }
@@ -255,6 +273,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        (0..self.watched).for_each(|_| Interrupts::watch().call_ends());
         std::mem::take(&mut self.store).into_values().for_each(discard);
         std::mem::take(&mut self.actors).into_values().for_each(discard);
     }

@@ -28,6 +28,10 @@ pub struct Reader<'t> {
     bytes: &'t [u8],
     inputs: std::slice::Iter<'t, Arc<Kept>>,
     state: Option<&'t mut (dyn Any + Send)>,
+    /// The value is for another function of the same task.
+    stays: bool,
+    /// The function that was called last.
+    pub(crate) function: &'static str,
 }
 
 impl std::fmt::Debug for Reader<'_> {
@@ -68,9 +72,38 @@ pub enum Trouble {
     Stopped,
     /// A call came to an actor that has just died: it was not run.
     Dead,
+    /// In a part of the task, of this name.
+    Part {
+        name: String,
+        trouble: Box<Trouble>,
+    },
 }
 
 impl<'t> Reader<'t> {
+    pub(crate) fn new(bytes: &'t [u8], inputs: &'t [Arc<Kept>]) -> Self {
+        Self { bytes, inputs: inputs.iter(), state: None, stays: false, function: "a function" }
+    }
+
+    /// Of a function whose value is for another one of the same task.
+    pub(crate) fn within(bytes: &'t [u8], inputs: &'t [Arc<Kept>]) -> Self {
+        Self { stays: true, ..Self::new(bytes, inputs) }
+    }
+
+    /// What the function has made.
+    pub(crate) fn make<T: Data>(&self, value: T) -> Result<Made, Trouble> {
+        if self.stays { Ok(Made::Large(Kept::value(value), 0)) } else { Made::of(value) }
+    }
+
+    /// All that went with the task and was not read.
+    pub(crate) fn rest(&self) -> &'t [u8] {
+        self.bytes
+    }
+
+    /// All that is kept and was not read.
+    pub(crate) fn inputs(&self) -> &'t [Arc<Kept>] {
+        self.inputs.as_slice()
+    }
+
     /// The state of the actor, for a call of one.
     pub(crate) fn state<S: 'static>(&mut self) -> Result<&'t mut S, Trouble> {
         let state = self.state.take().and_then(|state| (state as &mut dyn Any).downcast_mut());
@@ -128,6 +161,7 @@ impl Trouble {
             Self::Internal(message) => ErrorKind::Internal { call, place, message }.into(),
             Self::Dead => ErrorKind::Internal { call, place, message: "its actor has died".into() }.into(),
             Self::Stopped => ErrorKind::Cancelled { task: call }.into(),
+            Self::Part { name, trouble } => trouble.into_error(task, &place).in_part(&name),
         }
     }
 }
@@ -140,7 +174,7 @@ pub(crate) fn run(
     state: Option<&mut (dyn Any + Send)>,
 ) -> Result<Made, Trouble> {
     let all = || {
-        let made = entry(&mut Reader { bytes: arguments, inputs: inputs.iter(), state });
+        let made = entry(&mut Reader { state, ..Reader::new(arguments, &inputs) });
         drop(inputs);
         made
     };

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use rankfold::ItemRng;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::folder::Folder;
@@ -15,21 +16,28 @@ const KILLS: u64 = 15;
 const WORK: &str = "1500";
 const SIZES: [usize; 5] = [1, 2, 3, 4, 8];
 
+/// Ranks to be killed, as many as somebody asks for.
+pub fn wanted(few: u64) -> u64 {
+    std::env::var("RANKFOLD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
+}
+
 fn undisturbed(work: &str) -> String {
     run_alone(&[], &["test-spmd", "journaled", work]).output().to_owned()
 }
 
 /// Runs the program on so many ranks; `disturb` is shown the launcher until it says that it has done what it wanted.
-fn disturbed(
+pub fn disturbed(
     mpirun: &Launcher,
     folder: &Folder,
     ranks: usize,
-    work: &str,
+    words: &[&str],
+    environment: &[(&str, &str)],
     mut disturb: impl FnMut(Pid) -> bool,
 ) -> (Ended, bool) {
     let mut command = mpirun.command();
-    command.args(["-n", &ranks.to_string()]).arg(program("test-spmd")).args(["journaled", work]);
+    command.args(["-n", &ranks.to_string()]).arg(program(words[0])).args(&words[1..]);
     command.env("RANKFOLD_JOURNAL", &folder.0).env("RANKFOLD_JOURNAL_INTERVAL", "0.05");
+    command.envs(environment.iter().copied());
     let mut done = false;
     let mut alone = None;
     let ended = run_disturbed(command, HANGS, |mpirun| {
@@ -92,10 +100,34 @@ fn is_below(mut pid: i32, ancestor: Pid) -> bool {
     false
 }
 
+/// One job of a run, of which one rank is killed at some moment, unless it ends before: how it ended, and whether one was.
+pub fn job_with_a_kill(
+    mpirun: &Launcher,
+    folder: &Folder,
+    words: &[&str],
+    environment: &[(&str, &str)],
+    dice: &mut ItemRng,
+) -> (Ended, bool) {
+    let ranks = SIZES[dice.random_range(0..SIZES.len())];
+    let victim = dice.random_range(0..ranks);
+    let after = Duration::from_micros(dice.random_range(1_000..1_200_000));
+    // Some die while MPI starts. On a busy machine that may take longer than all the rest, so for the others the
+    // clock starts when the job has opened the journal.
+    let (is_early, before) = (dice.random_bool(0.2), folder.files("/jobs/").len());
+    let mut begun = is_early.then(Instant::now);
+    disturbed(mpirun, folder, ranks, words, environment, |mpirun| {
+        if begun.is_none() && folder.files("/jobs/").len() > before {
+            begun = Some(Instant::now());
+        }
+        let victim = begun.filter(|begun| begun.elapsed() >= after).and_then(|_| rank_of(mpirun, victim));
+        victim.is_some_and(|victim| kill_process(victim, Signal::KILL).is_ok())
+    })
+}
+
 #[test]
 fn ranks_are_killed_until_the_run_is_through_and_nothing_is_lost_or_doubled() {
     let Some(mpirun) = launcher() else { return };
-    let wanted = std::env::var("RANKFOLD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    let wanted = wanted(KILLS);
     let (expected, mut kills, mut runs) = (undisturbed(WORK), 0, 0);
     while kills < wanted {
         let dice = &mut rankfold::rng(20_261_121, runs);
@@ -104,20 +136,7 @@ fn ranks_are_killed_until_the_run_is_through_and_nothing_is_lost_or_doubled() {
         loop {
             jobs += 1;
             assert!(jobs < 60, "no end of run {runs}");
-            let ranks = SIZES[dice.random_range(0..SIZES.len())];
-            let victim = dice.random_range(0..ranks);
-            let after = Duration::from_micros(dice.random_range(1_000..1_200_000));
-            // Some die while MPI starts. On a busy machine that may take longer than all the rest, so for the others the
-            // clock starts when the job has opened the journal.
-            let (is_early, before) = (dice.random_bool(0.2), folder.files("/jobs/").len());
-            let mut begun = is_early.then(Instant::now);
-            let (ended, killed) = disturbed(&mpirun, &folder, ranks, WORK, |mpirun| {
-                if begun.is_none() && folder.files("/jobs/").len() > before {
-                    begun = Some(Instant::now());
-                }
-                let victim = begun.filter(|begun| begun.elapsed() >= after).and_then(|_| rank_of(mpirun, victim));
-                victim.is_some_and(|victim| kill_process(victim, Signal::KILL).is_ok())
-            });
+            let (ended, killed) = job_with_a_kill(&mpirun, &folder, &["test-spmd", "journaled", WORK], &[], dice);
             kills += u64::from(killed);
             if ended.code == Some(0) {
                 assert_eq!(ended.output(), expected, "run {runs}, job {jobs}: {ended}");
@@ -137,7 +156,7 @@ fn a_signal_through_the_launcher_ends_the_run_early_and_the_next_job_goes_on() {
     let mut interrupted = 0;
     for ranks in [3, 2, 4, 8, 4] {
         let before = folder.snapshots();
-        let (ended, _) = disturbed(&mpirun, &folder, ranks, "9000", |launcher| {
+        let (ended, _) = disturbed(&mpirun, &folder, ranks, &["test-spmd", "journaled", "9000"], &[], |launcher| {
             let is_recorded = folder.snapshots().iter().any(|file| !before.contains(file));
             is_recorded && interrupted < 3 && kill_process(launcher, Signal::USR1).is_ok()
         });

@@ -31,7 +31,7 @@ pub struct Inspect {
 impl Inspect {
     pub fn run(&self) -> Result<ExitCode, Box<dyn Error>> {
         let inspection = inspect(&self.folder)?;
-        let files = || inspection.calls.iter().flat_map(|call| &call.files);
+        let files = || inspection.calls.iter().flat_map(|call| &call.files).chain(&inspection.node_files);
         let unsound: Vec<&FileRecord> = files().filter(|file| file.damage.is_some() || file.torn.is_some()).collect();
         let text = match (self.json, self.verify) {
             (true, _) => serde_json::to_string_pretty(&inspection)? + "\n",
@@ -55,6 +55,10 @@ fn verdict(files: usize, unsound: &[&FileRecord]) -> String {
 fn complaint(file: &FileRecord) -> String {
     match (&file.damage, file.torn) {
         (Some(damage), _) => format!("{}: {damage}\n", file.name),
+        (None, Some(sound)) if file.name.starts_with("nodes/") => format!(
+            "{}: it is sound up to byte {sound} of {}; {} values of it count\n",
+            file.name, file.bytes, file.segments
+        ),
         (None, Some(length)) => format!(
             "{}: it ends after {} of {length} bytes; {} whole segments of it count\n",
             file.name, file.bytes, file.segments
@@ -64,7 +68,7 @@ fn complaint(file: &FileRecord) -> String {
 }
 
 fn describe(inspection: &Inspection, unsound: &[&FileRecord]) -> String {
-    let Inspection { run, program, arguments, is_finished, owner, jobs, calls } = inspection;
+    let Inspection { run, program, arguments, is_finished, owner, jobs, calls, nodes, .. } = inspection;
     let mut text = format!("run      {run:016x}\nprogram  {program}\n");
     if !arguments.is_empty() {
         let _ = writeln!(text, "         {}", arguments.join(" "));
@@ -88,6 +92,11 @@ fn describe(inspection: &Inspection, unsound: &[&FileRecord]) -> String {
     text.push('\n');
     for call in calls {
         text += &line(call);
+    }
+    if !nodes.is_empty() {
+        let bytes: u64 = nodes.iter().map(|node| node.bytes).sum();
+        let nodes = counted(nodes.len() as u64, "named node");
+        let _ = writeln!(text, "graphs    the values of {nodes} are recorded, {}", counted(bytes, "byte"));
     }
     if !unsound.is_empty() {
         let _ = write!(text, "\nnot sound:\n{}", unsound.iter().map(|file| complaint(file)).collect::<String>());

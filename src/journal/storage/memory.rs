@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rand::RngExt;
 
-use super::{Pen, Storage, folder_of};
+use super::{Pen, Roll, Storage, folder_of};
 
 /// A folder in memory. Clones are the same folder.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +32,8 @@ struct Content {
     bytes: Vec<u8>,
     /// What of it is on the disk for sure.
     durable: Vec<u8>,
+    /// It only grows, so that what is durable of it stays.
+    grows: bool,
 }
 
 impl Memory {
@@ -72,14 +74,15 @@ impl Memory {
             } else {
                 // The file has its new length or less of it, and what was not written out reads as zeros.
                 let mut bytes = content.bytes.clone();
-                bytes.truncate(dice.random_range(0..=bytes.len()));
+                let least = if content.grows { content.durable.len() } else { 0 };
+                bytes.truncate(dice.random_range(least..=bytes.len()));
                 if dice.random_bool(0.3) {
-                    let from = dice.random_range(0..=bytes.len());
+                    let from = dice.random_range(least..=bytes.len());
                     bytes[from..].fill(0);
                 }
                 bytes
             };
-            Content { durable: bytes.clone(), bytes }
+            Content { durable: bytes.clone(), bytes, grows: content.grows }
         });
         let contents = contents.collect();
         // Each change of a name that was not synced may have happened or not.
@@ -133,7 +136,7 @@ impl Storage for Memory {
             if disk.names.contains_key(name) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
-            disk.contents.push(Content { bytes: content.to_vec(), durable: Vec::new() });
+            disk.contents.push(Content { bytes: content.to_vec(), ..Content::default() });
             disk.names.insert(name.to_owned(), disk.contents.len() - 1);
             Ok(())
         })
@@ -142,7 +145,7 @@ impl Storage for Memory {
     fn put(&self, name: &str, content: &[u8]) -> io::Result<()> {
         self.step(|disk| {
             let Ok(found) = disk.find(name) else {
-                disk.contents.push(Content { bytes: content.to_vec(), durable: Vec::new() });
+                disk.contents.push(Content { bytes: content.to_vec(), ..Content::default() });
                 disk.names.insert(name.to_owned(), disk.contents.len() - 1);
                 return Ok(());
             };
@@ -187,8 +190,44 @@ impl Storage for Memory {
         })
     }
 
+    fn roll(&self, name: &str) -> io::Result<Box<dyn Roll>> {
+        self.create(name, b"")?;
+        self.step(|disk| {
+            let content = disk.find(name)?;
+            disk.contents[content].grows = true;
+            Ok(Box::new(Growing { memory: self.clone(), content }) as Box<dyn Roll>)
+        })
+    }
+
     fn pen(&self, name: &str) -> io::Result<Box<dyn Pen>> {
         Ok(Box::new(Page { memory: self.clone(), name: name.to_owned() }))
+    }
+}
+
+struct Growing {
+    memory: Memory,
+    content: usize,
+}
+
+impl Roll for Growing {
+    fn append(&mut self, content: &[u8]) -> io::Result<()> {
+        // A disk that is full takes a part.
+        self.memory.step(|disk| {
+            disk.contents[self.content].bytes.extend(&content[..content.len() / 2]);
+            Ok(())
+        })?;
+        self.memory.step(|disk| {
+            disk.contents[self.content].bytes.extend(&content[content.len() / 2..]);
+            Ok(())
+        })
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.memory.step(|disk| {
+            let content = &mut disk.contents[self.content];
+            content.durable.clone_from(&content.bytes);
+            Ok(())
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use rankfold::World;
 pub mod departures;
 pub mod disagreements;
 pub mod failures;
+pub mod graph;
 pub mod journal;
 pub mod poison;
 pub mod pool;
@@ -29,6 +30,7 @@ pub fn play(world: &World, arguments: &[String]) -> Outcome {
         .or_else(|| journal::play(world, scenario, rest))
         .or_else(|| poison::play(world, scenario, rest))
         .or_else(|| pool::play(world, scenario, rest))
+        .or_else(|| graph::play(world, scenario, rest))
         .or_else(|| silence::play(world, scenario, rest))
         .or_else(|| results::play(world, scenario, rest))
         .unwrap_or_else(|| Err(format!("there is no scenario `{scenario}`").into()))
