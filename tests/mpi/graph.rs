@@ -113,8 +113,11 @@ fn a_signal_through_the_launcher_ends_a_graph_early_and_the_next_job_goes_on() {
         let (ended, _) = disturbed(&mpirun, &folder, ranks, &words, &[], |launcher| {
             folder.files("/nodes/").len() > before && kill_process(launcher, Signal::USR1).is_ok()
         });
-        assert_eq!(ended.code, Some(75), "{ended}");
-        ended.says(&["graph: stopped before the end, because rank 0 @ got SIGUSR1"]).times(1, "stopped before the end");
+        // The ranks that serve end with 0. MPICH's mpirun may lose rank 0's code then if it was sent a signal itself,
+        // whatever the program is.
+        let is_told = ended.code == Some(75) || (ended.code == Some(0) && !mpirun.is_openmpi());
+        assert!(is_told && ended.stdout.is_empty(), "{ended}");
+        ended.times(1, "graph: stopped before the end, because rank 0 @ got SIGUSR1");
     }
     let (ended, _) = disturbed(&mpirun, &folder, 4, &words, &[], |_| true);
     assert_eq!(ended.output(), run_alone(&[], &["test-spmd", "graph-journaled", "10"]).output(), "{ended}");
