@@ -218,6 +218,17 @@ pub enum ErrorKind {
         cause: Box<Error>,
     },
 
+    /// What was to be done on every rank of a pool has failed on some.
+    #[error("{call} failed on {} of {ranks} ranks:{}", failures.len(), lines_of(failures))]
+    OnRanks {
+        /// What was to be done.
+        call: String,
+        /// The number of ranks.
+        ranks: usize,
+        /// The error of each rank that failed, in the order of ranks.
+        failures: Vec<Error>,
+    },
+
     /// A task was cancelled before it began.
     #[error("{task} was cancelled before it began")]
     Cancelled {
@@ -407,6 +418,14 @@ impl Error {
         self
     }
 
+    /// What it is that has failed, where this only follows from it.
+    pub(crate) fn cause(self) -> Self {
+        match *self.kind {
+            ErrorKind::Needed { cause } => *cause,
+            _ => self,
+        }
+    }
+
     pub(crate) fn launch(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         ErrorKind::Launch { problem: problem.into(), remedy: remedy.into() }.into()
     }
@@ -449,6 +468,10 @@ impl fmt::Display for Role {
             Self::Task => "task",
         })
     }
+}
+
+fn lines_of(errors: &[Error]) -> String {
+    errors.iter().map(|error| format!("\n  {error}")).collect()
 }
 
 fn attempts_note(role: Role, attempts: u32) -> String {

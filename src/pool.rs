@@ -4,6 +4,12 @@
 //! function   what can be submitted, and the entry that runs it
 //! task       the options of a task
 //! remote     a value that lives, or will live, on some rank
+//! shared     a value that every rank has a copy of
+//! ranks      values and functions put on ranks by name
+//! variables  named values of a rank
+//! fluent     whole computations in one call
+//! tree       the fixed tree in which partial values are joined
+//! encoded    a function and its arguments as they travel
 //! each       one task for each item of an endless input
 //! desk       what the user's thread and the transport's tell each other
 //! host       rank 0's loop
@@ -13,12 +19,18 @@
 
 pub(crate) mod desk;
 pub(crate) mod each;
+mod encoded;
+mod fluent;
 pub(crate) mod function;
 mod host;
+mod ranks;
 pub(crate) mod remote;
 mod serve;
 mod server;
+pub(crate) mod shared;
 pub(crate) mod task;
+mod tree;
+pub(crate) mod variables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use crate::journal::Notes;
 use crate::master::tasks::TaskId;
 
 /// Raised when a message changes; ranks with another version are refused when the program starts.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// A message with the number of the call that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,6 +116,10 @@ pub(crate) enum ToServer {
     Miss(usize),
     /// Send this value to the rank that asks.
     Fetch(TaskId),
+    /// Take part in the broadcast of this value, and answer `Met` with a copy of it.
+    Broadcast(TaskId),
+    /// Do not wait for the broadcast any more, nor for any other.
+    GiveUp,
     /// The pool is over. These ranks have not answered.
     Finish { lost: Vec<usize> },
 }
@@ -126,6 +130,8 @@ pub(crate) enum FromServer {
     Ended(Vec<EndedTask>),
     /// Those that were asked for and had not begun.
     Returned(Vec<TaskId>),
+    /// The broadcast of this value is complete here.
+    Met(TaskId),
 }
 
 /// A task on its way to the rank that is to run it.

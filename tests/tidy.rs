@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files that must not know the clock, threads, files, MPI, unordered collections or chance.
-const PURE: [&str; 25] = [
+const PURE: [&str; 27] = [
     "src/extent.rs",
     "src/time.rs",
     "src/master/coverage.rs",
@@ -23,8 +23,10 @@ const PURE: [&str; 25] = [
     "src/master/tasks/handles.rs",
     "src/master/tasks/losses.rs",
     "src/master/tasks/placement.rs",
+    "src/pool/tree.rs",
     "src/worker/agent.rs",
     "src/worker/backlog.rs",
+    "src/worker/spill.rs",
     "src/reduce/segment.rs",
     "src/journal/format.rs",
     "src/journal/recovery.rs",
@@ -54,7 +56,14 @@ const CONFINED: [(&str, &[&str]); 5] = [
     ("bincode::", &["src/wire.rs"]),
     (
         "std::fs",
-        &["src/source/lines", "src/journal/storage", "src/launch.rs", "src/report/progress.rs", "src/bin/rankfold"],
+        &[
+            "src/source/lines",
+            "src/journal/storage",
+            "src/launch.rs",
+            "src/report/progress.rs",
+            "src/worker/scratch.rs",
+            "src/bin/rankfold",
+        ],
     ),
     ("rayon::join", &["src/worker/compute.rs"]),
 ];

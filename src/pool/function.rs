@@ -42,7 +42,16 @@ impl Writer {
         Self { bytes: Vec::new(), needs: Vec::new(), desk: Arc::clone(desk) }
     }
 
-    fn need<T>(&mut self, remote: &Remote<T>) -> Result<(), Refused> {
+    /// An argument that goes with the task.
+    pub(crate) fn value<V: Serialize + ?Sized>(&mut self, value: &V) -> Result<(), Refused> {
+        crate::wire::encode_after(&mut self.bytes, value).map_err(|message| Refused {
+            problem: format!("an argument of type {} cannot be encoded: {message}", std::any::type_name::<V>()),
+            remedy: "see what its Serialize does; a file or a lock is better opened by the task itself",
+        })
+    }
+
+    /// An argument that is used where it is.
+    pub(crate) fn need<T>(&mut self, remote: &Remote<T>) -> Result<(), Refused> {
         if !remote.is_of(&self.desk) {
             return Err(Refused {
                 problem: format!("{remote:?} is an argument in another pool than the one that it was made in"),
@@ -109,10 +118,7 @@ impl<V: Serialize + DeserializeOwned + 'static> Argument<V, ByValue> for V {
     type Lent<'h> = V;
 
     fn write(&self, writer: &mut Writer) -> Result<(), Refused> {
-        crate::wire::encode_after(&mut writer.bytes, self).map_err(|message| Refused {
-            problem: format!("an argument of type {} cannot be encoded: {message}", std::any::type_name::<V>()),
-            remedy: "see what its Serialize does; a file or a lock is better opened by the task itself",
-        })
+        writer.value(self)
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self::Held, Trouble> {

@@ -1,11 +1,15 @@
 //! Rank 0's loop in a pool: notes from the desk and messages from the ranks in, the actions of [`Tasks`] out.
 
+mod broadcasts;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use broadcasts::Broadcasts;
 
 use super::TOGETHER;
 use super::desk::{Desk, Note, Payload, Slot, Then};
@@ -32,6 +36,7 @@ pub(super) struct Host<'h> {
     freed: BTreeMap<usize, Vec<TaskId>>,
     /// Values that are on their way here, for somebody who waits for them.
     brought: BTreeMap<TaskId, Bringing>,
+    broadcasts: Broadcasts,
     /// Where the user's functions are called that are to be called when tasks end: they may take long.
     callbacks: Option<Callbacks>,
     /// The ranks that have come.
@@ -40,6 +45,8 @@ pub(super) struct Host<'h> {
     broken: Option<Error>,
     /// The ranks that have stopped since.
     stopped: BTreeSet<usize>,
+    /// Everything has run.
+    is_over: bool,
     waiter: Waiter,
 }
 
@@ -73,10 +80,12 @@ pub(super) fn host(rank: &mut Rank, desk: &Arc<Desk>, signature: Signature) -> R
         assigned: BTreeMap::new(),
         freed: BTreeMap::new(),
         brought: BTreeMap::new(),
+        broadcasts: Broadcasts::default(),
         callbacks: None,
         entered: BTreeSet::new(),
         broken: None,
         stopped: BTreeSet::new(),
+        is_over: false,
         waiter: Waiter::default(),
     };
     host.tasks.handle(Event::Ready { worker: 0 });
@@ -88,6 +97,7 @@ pub(super) fn host(rank: &mut Rank, desk: &Arc<Desk>, signature: Signature) -> R
 impl Host<'_> {
     fn run(&mut self) -> Result<(), Error> {
         loop {
+            self.server.count(&self.rank.traffic);
             let notes = self.desk.take();
             let mut idle = notes.is_empty();
             for note in notes {
@@ -106,7 +116,9 @@ impl Host<'_> {
             if let Some(error) = self.broken.clone() {
                 return self.stop(error);
             }
-            if self.act()? {
+            self.is_over |= self.act()?;
+            self.go_on_broadcasting()?;
+            if self.is_over && !self.broadcasts.is_under_way() {
                 return self.command_all(|lost| Message::ToServer(ToServer::Finish { lost }));
             }
             if idle { self.wait() } else { self.waiter.reset() }
@@ -116,6 +128,9 @@ impl Host<'_> {
     fn on_note(&mut self, note: Note) -> Result<(), Error> {
         match note {
             Note::Submit { task, order, payload } => self.tasks.handle(Event::Submitted { task, order, payload }),
+            Note::Give { task, payload, large } => self.give(task, payload, large),
+            // Nobody may wait for the answer any more.
+            Note::Locate { task, answer } => drop(answer.send(self.tasks.holders(task))),
             Note::Want { task, taken } => self.tasks.handle(Event::Wanted { task, taken }),
             Note::Release(task) => self.tasks.handle(Event::Released { task }),
             Note::Detach(task) => self.tasks.handle(Event::Detached { task }),
@@ -143,6 +158,7 @@ impl Host<'_> {
             Message::FromServer(FromServer::Returned(tasks)) => {
                 self.tasks.handle(Event::Returned { worker: from, tasks });
             }
+            Message::FromServer(FromServer::Met(value)) => self.broadcasts.met(from, value),
             Message::ToServer(message) => self.obey(from, message)?,
             _ => {}
         }
@@ -327,6 +343,7 @@ impl Host<'_> {
             );
             let error = ErrorKind::Silent { place, seconds, waiting }.into();
             self.tasks.handle(Event::Lost { worker, error });
+            self.give_up_broadcasting()?;
             // Another rank may have a copy of what it was to send.
             let again: Vec<TaskId> =
                 self.brought.iter().filter(|(_, bringing)| bringing.from == worker).map(|(task, _)| *task).collect();
@@ -350,6 +367,7 @@ impl Host<'_> {
 
     /// The pool cannot go on: the user's closure learns it from whatever it waits for, then the ranks are let go.
     fn stop(&mut self, error: Error) -> Result<(), Error> {
+        self.give_up_broadcasting()?;
         self.command_all(|_| Message::ToWorker(ToWorker::Stop(error.clone())))?;
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
@@ -375,8 +393,12 @@ impl Host<'_> {
 
     /// Nobody waits for a value that will not come.
     fn let_everybody_go(&mut self, error: Option<&Error>) {
-        for (task, order, payload) in self.desk.end(error) {
-            self.tasks.handle(Event::Submitted { task, order, payload });
+        for note in self.desk.end(error) {
+            match note {
+                Note::Submit { task, order, payload } => self.tasks.handle(Event::Submitted { task, order, payload }),
+                Note::Give { task, payload, large } => self.give(task, payload, large),
+                _ => {}
+            }
         }
         self.tell_that_it_is_over(error);
     }
@@ -417,7 +439,13 @@ impl Host<'_> {
     }
 
     fn wait(&mut self) {
-        let mood = if self.server.is_busy() { Mood::Serving } else { Mood::without_work(&self.rank.transport) };
+        let mood = if self.broadcasts.is_under_way() {
+            Mood::Meeting
+        } else if self.server.is_busy() {
+            Mood::Serving
+        } else {
+            Mood::without_work(&self.rank.transport)
+        };
         self.waiter.wait(mood, |sleep| self.desk.sleep(sleep));
     }
 }

@@ -6,10 +6,12 @@ use super::TOGETHER;
 use super::desk::{Desk, Note};
 use super::server::{Obeyed, Server};
 use crate::error::{Error, ErrorKind};
+use crate::master::tasks::TaskId;
 use crate::rank::Rank;
-use crate::transport::Channel;
 use crate::transport::wait::{Mood, Waiter, sharpen_timer};
+use crate::transport::{Channel, Collective};
 use crate::wire::{FromServer, Message, Signature, ToMaster, ToServer, ToWorker};
+use crate::worker::kept::Kept;
 
 /// Serves until rank 0 says that the pool is over. Collective.
 ///
@@ -21,7 +23,8 @@ pub(super) fn serve(rank: &mut Rank, signature: Signature) -> Result<(), Error> 
     rank.begin_vigil();
     rank.send(0, Message::ToMaster(ToMaster::Hello(Ok(signature))))?;
     let desk = Arc::new(Desk::default());
-    let mut serving = Serving { server: Server::new(rank, &desk), rank, desk, has_heard: false, failed: None };
+    let server = Server::new(rank, &desk);
+    let mut serving = Serving { server, rank, desk, has_heard: false, broadcast: None, failed: None };
     let result = serving.run();
     serving.desk.end(result.as_ref().err());
     result
@@ -33,6 +36,8 @@ struct Serving<'s> {
     desk: Arc<Desk>,
     /// Rank 0 has said something: it has entered the pool as well, and will not be silent. Before, it is waited for.
     has_heard: bool,
+    /// The value of the broadcast under way, of which this rank has not got its copy yet.
+    broadcast: Option<TaskId>,
     /// Why the pool cannot go on.
     failed: Option<Error>,
 }
@@ -42,6 +47,7 @@ impl Serving<'_> {
         let mut waiter = Waiter::default();
         loop {
             let mut idle = true;
+            self.server.count(&self.rank.traffic);
             while let Some((from, message)) = self.rank.next_message()? {
                 idle &= message.is_beat();
                 self.has_heard |= from == 0;
@@ -55,6 +61,7 @@ impl Serving<'_> {
                     self.server.arrived(value, &kept);
                 }
             }
+            self.look_for_the_broadcast()?;
             let notes = self.desk.take();
             idle &= notes.is_empty();
             self.tell(notes)?;
@@ -66,8 +73,13 @@ impl Serving<'_> {
                 }
             }
             if idle {
-                let busy = self.server.is_busy();
-                let mood = if busy { Mood::Busy } else { Mood::without_work(&self.rank.transport) };
+                let mood = if self.broadcast.is_some() {
+                    Mood::Meeting
+                } else if self.server.is_busy() {
+                    Mood::Busy
+                } else {
+                    Mood::without_work(&self.rank.transport)
+                };
                 waiter.wait(mood, |sleep| self.desk.sleep(sleep));
             } else {
                 waiter.reset();
@@ -93,6 +105,17 @@ impl Serving<'_> {
                 self.rank.lost = lost.into_iter().collect();
                 return Ok(true);
             }
+            Message::ToServer(ToServer::Broadcast(value)) => {
+                self.server.expect(value);
+                self.rank.start(Collective::Broadcast(Vec::new()))?;
+                self.broadcast = Some(value);
+            }
+            Message::ToServer(ToServer::GiveUp) => {
+                self.rank.is_adrift = true;
+                if let Some(value) = self.broadcast.take().filter(|value| self.server.still_needs(*value)) {
+                    self.rank.send(0, Message::ToServer(ToServer::Fetch(value)))?;
+                }
+            }
             Message::ToServer(message) => {
                 let Obeyed { fetches, returned } = self.server.obey(from, message);
                 for (value, from) in fetches {
@@ -113,6 +136,18 @@ impl Serving<'_> {
             _ => {}
         }
         Ok(false)
+    }
+
+    /// Takes its copy of the value that is being broadcast, when that is complete here.
+    fn look_for_the_broadcast(&mut self) -> Result<(), Error> {
+        if let Some(value) = self.broadcast
+            && let Some(mut copies) = self.rank.test()?
+        {
+            self.broadcast = None;
+            self.server.arrived(value, &Ok(Arc::new(Kept::bytes(copies.swap_remove(0), 0))));
+            self.rank.send(0, Message::FromServer(FromServer::Met(value)))?;
+        }
+        Ok(())
     }
 
     /// Tells rank 0 of tasks that were run here, and sends values that were asked for.

@@ -12,16 +12,18 @@ use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, Note};
+use super::variables::Here;
 use crate::code::Entry;
 use crate::error::{Error, ErrorKind, Place};
 use crate::lock::lock;
 use crate::master::tasks::TaskId;
-use crate::rank::Rank;
+use crate::rank::{Rank, Traffic};
 use crate::wire::{self, Assignment, EndedTask, Input, InputFrom, TaskResult, ToServer};
 use crate::worker::backlog::Backlog;
 use crate::worker::caught::catch;
 use crate::worker::kept::{Kept, Unfit, discard};
 use crate::worker::runner::{self, Made, Trouble};
+use crate::worker::store::{Memory, Store};
 
 pub(super) struct Server {
     place: Place,
@@ -30,9 +32,10 @@ pub(super) struct Server {
     pool: Arc<ThreadPool>,
     desk: Arc<Desk>,
     runs: Arc<Mutex<Runs>>,
-    store: BTreeMap<TaskId, Arc<Kept>>,
-    /// Where values go that are wanted elsewhere: threads of the pool may be busy for long.
-    writer: Option<Sender<Write>>,
+    here: Arc<Here>,
+    store: Store,
+    /// Where values go that are wanted elsewhere, or on the disk: threads of the pool may be busy for long.
+    writer: Option<Sender<Chore>>,
 }
 
 /// A value, or nothing, to be written for a rank.
@@ -40,6 +43,13 @@ struct Write {
     value: TaskId,
     to: usize,
     kept: Option<Arc<Kept>>,
+}
+
+/// What is done by the thread that writes.
+enum Chore {
+    Write(Write),
+    /// Values go to the disk.
+    Spill(Arc<Memory>),
 }
 
 /// What comes of a message.
@@ -77,6 +87,7 @@ struct Runs {
 
 /// A task that was not begun.
 struct Work {
+    here: Arc<Here>,
     entry: Result<Entry, Absent>,
     arguments: Vec<u8>,
     values: Vec<TaskId>,
@@ -91,7 +102,8 @@ impl Server {
             pool: Arc::clone(&rank.pool),
             desk: Arc::clone(desk),
             runs: Arc::default(),
-            store: BTreeMap::new(),
+            here: Arc::new(Here::new(&rank.place, rank.memory.is_some())),
+            store: Store::new(&rank.place, rank.memory),
             writer: None,
         }
     }
@@ -110,8 +122,8 @@ impl Server {
                 self.write(value, from);
                 Obeyed::default()
             }
-            // That concerns the loop.
-            ToServer::Finish { .. } => Obeyed::default(),
+            // These concern the loop.
+            ToServer::Broadcast(_) | ToServer::GiveUp | ToServer::Finish { .. } => Obeyed::default(),
         }
     }
 
@@ -123,7 +135,7 @@ impl Server {
             let (mut lacks, mut values, mut found) = (BTreeMap::new(), Vec::new(), Vec::new());
             for Input { value, from } in inputs {
                 values.push(value);
-                found.push(match (self.store.get(&value), from) {
+                found.push(match (self.store.get(value), from) {
                     (Some(kept), _) => Some(Arc::clone(kept)),
                     (None, InputFrom::Here(bytes)) => Some(Arc::new(Kept::bytes(bytes, 0))),
                     (None, InputFrom::Rank(rank)) => {
@@ -133,7 +145,8 @@ impl Server {
                 });
             }
             let entry = code.entry().ok_or_else(|| Absent::Gone("this program has no such function".into()));
-            let work = Work { entry, arguments, values, inputs: found };
+            let here = Arc::clone(&self.here);
+            let work = Work { here, entry, arguments, values, inputs: found };
             fetches.extend(runs.backlog.give(task, work, &lacks));
         }
         drop(runs);
@@ -143,6 +156,7 @@ impl Server {
 
     /// A value is here, or there is none.
     pub fn arrived(&mut self, value: TaskId, kept: &Result<Arc<Kept>, Absent>) {
+        let bytes = kept.as_ref().map_or(0, |kept| kept.length());
         let mut runs = lock(&self.runs);
         let is_wanted = runs.backlog.arrived(value, |work| match kept {
             Ok(kept) => {
@@ -153,7 +167,7 @@ impl Server {
         });
         drop(runs);
         if let (Ok(kept), true) = (kept, is_wanted) {
-            self.store.insert(value, Arc::clone(kept));
+            self.keep(value, Arc::clone(kept), bytes);
         }
         self.start_threads();
     }
@@ -163,12 +177,44 @@ impl Server {
         let result = match result {
             Ok(Made::Small(bytes)) => TaskResult::Small(bytes),
             Ok(Made::Large(kept, bytes)) => {
-                self.store.insert(task, Arc::new(kept));
+                self.keep(task, Arc::new(kept), bytes);
                 TaskResult::Large(bytes)
             }
             Err(trouble) => TaskResult::Failed(trouble.into_error(task, &self.place)),
         };
+        // What it has read is shared no longer.
+        self.spill();
         EndedTask { task, result, seconds }
+    }
+
+    /// Keeps a value of about so many bytes.
+    pub fn keep(&mut self, value: TaskId, kept: Arc<Kept>, bytes: u64) {
+        self.store.insert(value, kept, bytes);
+        self.spill();
+    }
+
+    /// Has values written to the disk if there are too many.
+    fn spill(&mut self) {
+        if let Some(memory) = self.store.overflow() {
+            self.have_done(Chore::Spill(memory));
+        }
+    }
+
+    /// A value will come by itself: tasks that need it wait for it, and do not ask for it.
+    pub fn expect(&mut self, value: TaskId) {
+        if self.store.look_at(value).is_none() {
+            lock(&self.runs).backlog.expect(value, 0);
+        }
+    }
+
+    /// A value will not come by itself. Whether it has to be asked for.
+    pub fn still_needs(&mut self, value: TaskId) -> bool {
+        lock(&self.runs).backlog.still_needs(value)
+    }
+
+    /// What the rank has sent so far, for tasks that ask.
+    pub fn count(&self, traffic: &Traffic) {
+        self.here.count(traffic);
     }
 
     /// Whether a thread runs something.
@@ -178,12 +224,12 @@ impl Server {
 
     /// Gives a value away.
     pub fn take(&mut self, value: TaskId) -> Option<Arc<Kept>> {
-        self.store.remove(&value)
+        self.store.remove(value)
     }
 
     /// Nobody needs a value any more.
     fn free(&mut self, value: TaskId) {
-        discard(self.store.remove(&value));
+        discard(self.store.remove(value));
         lock(&self.runs).backlog.forgo(value);
     }
 
@@ -193,7 +239,7 @@ impl Server {
     }
 
     pub fn kept(&self, value: TaskId) -> Option<Arc<Kept>> {
-        self.store.get(&value).cloned()
+        self.store.get(value).cloned()
     }
 
     /// Takes back those of these tasks that have not begun.
@@ -205,19 +251,22 @@ impl Server {
 
     /// Has a value written as bytes for another rank; they are on the desk then.
     fn write(&mut self, value: TaskId, to: usize) {
-        let write = Write { value, to, kept: self.kept(value) };
+        self.have_done(Chore::Write(Write { value, to, kept: self.store.look_at(value).cloned() }));
+    }
+
+    fn have_done(&mut self, chore: Chore) {
         let writer = self.writer.get_or_insert_with(|| {
-            let (sender, writes) = channel::<Write>();
+            let (sender, chores) = channel::<Chore>();
             let (desk, call, place) = (Arc::clone(&self.desk), self.call, self.place.clone());
             let thread = std::thread::Builder::new().name("rankfold-writer".into());
-            let all = move || writes.into_iter().for_each(|write| write.carry_out(call, &place, &desk));
+            let all = move || chores.into_iter().for_each(|chore| chore.carry_out(call, &place, &desk));
             if let Err(error) = thread.spawn(all) {
                 tracing::warn!("{}: values are written by the thread that does everything else: {error}", self.place);
             }
             sender
         });
-        if let Err(SendError(write)) = writer.send(write) {
-            write.carry_out(self.call, &self.place, &self.desk);
+        if let Err(SendError(chore)) = writer.send(chore) {
+            chore.carry_out(self.call, &self.place, &self.desk);
         }
     }
 
@@ -235,9 +284,12 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        std::mem::take(&mut self.store).into_values().for_each(discard);
+impl Chore {
+    fn carry_out(self, call: u64, place: &Place, desk: &Desk) {
+        match self {
+            Self::Write(write) => write.carry_out(call, place, desk),
+            Self::Spill(memory) => memory.spill(),
+        }
     }
 }
 
@@ -279,7 +331,9 @@ fn run_all(pool: &Arc<ThreadPool>, runs: &Arc<Mutex<Runs>>, desk: &Arc<Desk>) {
         let inputs: Vec<Arc<Kept>> = work.inputs.into_iter().flatten().collect();
         IN_A_TASK.set(true);
         let result = match work.entry {
-            Ok(entry) => runner::run(entry, &work.arguments, inputs),
+            Ok(entry) => {
+                work.here.run(|| runner::run(entry, &work.arguments, inputs)).map(|made| work.here.measure(made))
+            }
             Err(Absent::Unfit(unfit)) => Err(Trouble::Unfit(unfit)),
             Err(Absent::Gone(problem)) => Err(Trouble::Internal(problem)),
         };

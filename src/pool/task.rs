@@ -2,14 +2,12 @@
 
 use std::any::type_name;
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use super::Pool;
-use super::desk::{Payload, Slot};
-use super::function::{Data, Function, Refused, Writer};
+use super::encoded::Encoded;
+use super::function::{Data, Function};
 use super::remote::Remote;
-use crate::code::Code;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::master::tasks::Order;
 
 /// The description of a task; made by [`Pool::task`], and good for one or many.
@@ -124,6 +122,15 @@ impl<'p> Task<'p> {
         R: Data,
     {
         let _ = function;
+        let (priority, on, retries) = (self.priority, self.on, self.retries);
+        self.encode::<F, A, R, M>(&arguments)?.submit(self.pool, Order { priority, on, retries, ..Order::default() })
+    }
+
+    /// The function and its arguments, for one task or many.
+    pub(super) fn encode<F, A, R, M>(&self, arguments: &A) -> Result<Encoded>
+    where
+        F: Function<A, R, M>,
+    {
         const {
             assert!(
                 size_of::<F>() == 0,
@@ -131,32 +138,6 @@ impl<'p> Task<'p> {
             );
         };
         let name = self.name.clone().map_or(Cow::Borrowed(type_name::<F>()), Cow::Owned);
-        let Pool { desk, places, .. } = self.pool;
-        let mut writer = Writer::new(desk);
-        let code = F::write(&arguments, &mut writer).and_then(|()| {
-            Code::of(F::entry()).ok_or_else(|| Refused {
-                problem: "the function is part of a shared library, which other ranks may have elsewhere".into(),
-                remedy: "link it into the program itself",
-            })
-        });
-        let refused = |Refused { problem, remedy }| -> Error {
-            ErrorKind::Refused { call: name.to_string(), problem, remedy: remedy.into() }.into()
-        };
-        let code = code.map_err(refused)?;
-        let order = Order {
-            kind: code.number(),
-            needs: writer.needs,
-            priority: self.priority,
-            on: self.on,
-            retries: self.retries,
-            detached: false,
-        };
-        let slot = Arc::new(Slot::default());
-        let payload =
-            Payload { name: name.clone(), code, arguments: writer.bytes, slot: Arc::clone(&slot), small: None };
-        match desk.submit(order, payload) {
-            Ok(task) => Ok(Remote::new(task, slot, Arc::clone(desk), name, Arc::clone(places))),
-            Err(why) => Err(why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_string() }.into())),
-        }
+        Encoded::new(&self.pool.desk, name, F::entry(), |writer| F::write(arguments, writer))
     }
 }

@@ -1,0 +1,62 @@
+//! A function and its arguments as they travel: encoded once, for one task or for many.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::Pool;
+use super::desk::{Desk, Payload, Slot};
+use super::function::{Data, Refused, Writer};
+use super::remote::Remote;
+use crate::code::{Code, Entry};
+use crate::error::{Error, ErrorKind, Result};
+use crate::master::tasks::{Order, TaskId};
+
+#[derive(Debug, Clone)]
+pub(super) struct Encoded {
+    /// What errors call it.
+    name: Cow<'static, str>,
+    code: Code,
+    arguments: Vec<u8>,
+    needs: Vec<TaskId>,
+}
+
+impl Encoded {
+    /// An entry of this program's, and what it reads.
+    pub fn new(
+        desk: &Arc<Desk>,
+        name: impl Into<Cow<'static, str>>,
+        entry: Entry,
+        write: impl FnOnce(&mut Writer) -> Result<(), Refused>,
+    ) -> Result<Self> {
+        let (name, mut writer) = (name.into(), Writer::new(desk));
+        let code = write(&mut writer).and_then(|()| {
+            Code::of(entry).ok_or_else(|| Refused {
+                problem: "the function is part of a shared library, which other ranks may have elsewhere".into(),
+                remedy: "link it into the program itself",
+            })
+        });
+        let refused = |Refused { problem, remedy }| -> Error {
+            ErrorKind::Refused { call: name.to_string(), problem, remedy: remedy.into() }.into()
+        };
+        let code = code.map_err(refused)?;
+        Ok(Self { name, code, arguments: writer.bytes, needs: writer.needs })
+    }
+
+    /// Makes a task of it; `order` says the rest.
+    pub fn submit<R: Data>(self, pool: &Pool, mut order: Order) -> Result<Remote<R>> {
+        let Self { name, code, arguments, needs } = self;
+        (order.kind, order.needs) = (code.number(), needs);
+        let slot = Arc::new(Slot::default());
+        let payload = Payload { name: name.clone(), code, arguments, slot: Arc::clone(&slot), small: None };
+        match pool.desk.submit(order, payload) {
+            Ok(task) => Ok(Remote::new(task, slot, Arc::clone(&pool.desk), name, Arc::clone(&pool.places))),
+            Err(why) => Err(why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_string() }.into())),
+        }
+    }
+
+    /// One task of it on every rank, in their order.
+    pub fn on_each<R: Data>(&self, pool: &Pool) -> Result<Vec<Remote<R>>> {
+        let on = |rank| self.clone().submit(pool, Order { on: Some(rank), ..Order::default() });
+        (0..pool.size()).map(on).collect()
+    }
+}
