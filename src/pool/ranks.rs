@@ -27,12 +27,13 @@ impl Pool {
     /// ```
     /// # let world = rankfold::World::local(3)?;
     /// let sums = world.pool(|pool| {
-    ///     let parts = pool.scatter((0..6).map(|part| vec![part; 1000]).collect())?;
-    ///     assert_eq!(pool.who_has(&parts[0])?, [0]);
+    ///     let parts = pool.scatter((0..6).map(|part| vec![part; 2000]).collect())?;
+    ///     parts[5].wait()?;
+    ///     assert_eq!(pool.who_has(&parts[5])?, [2]);
     ///     let sums = parts.iter().map(|part| pool.submit(|xs: &[u32]| xs.iter().sum::<u32>(), (part,)));
     ///     pool.gather(sums.collect::<rankfold::Result<Vec<_>>>()?)
     /// })?;
-    /// assert_eq!(sums.unwrap()?, [0, 1000, 2000, 3000, 4000, 5000]);
+    /// assert_eq!(sums.unwrap()?, [0, 2000, 4000, 6000, 8000, 10_000]);
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn scatter<T: Data>(&self, items: Vec<T>) -> Result<Vec<Remote<T>>> {

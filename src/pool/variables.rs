@@ -168,7 +168,7 @@ pub fn set_variable<T: Send + Sync + 'static>(name: &str, value: T) {
 }
 
 impl Pool {
-    /// Sets a variable on every rank, which the tasks there find with [`variable`](crate::variable). Waits until all ranks
+    /// Sets a variable on every rank, which the tasks there find with [`variable`]. Waits until all ranks
     /// have it. It ends with the pool.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl Pool {
     ///
     /// # Examples
     ///
-    /// See [`variable`](crate::variable).
+    /// See [`variable`].
     pub fn push<T: Data>(&self, name: &str, value: T) -> Result<()> {
         let value = self.broadcast(value)?;
         let write = |writer: &mut Writer| writer.value(name).and_then(|()| writer.need(&value));

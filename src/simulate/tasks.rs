@@ -1,6 +1,7 @@
 //! Faulty pools, each from one seed: the production [`Tasks`] on virtual time, a program that submits, drops, cancels and
 //! waits at random, ranks that are lost, and judges that know what every value has to be.
 
+mod given;
 mod judges;
 mod program;
 
@@ -113,6 +114,7 @@ struct Truth {
 struct Worker {
     threads: usize,
     running: usize,
+    has_come: bool,
     is_lost: bool,
     backlog: Backlog<Vec<(TaskId, Option<u64>)>>,
     store: BTreeMap<TaskId, u64>,
@@ -149,6 +151,15 @@ enum Happening {
         task: TaskId,
         value: Option<u64>,
     },
+    /// A broadcast begins, or is given up.
+    Expect {
+        worker: usize,
+        task: TaskId,
+    },
+    GiveUp {
+        worker: usize,
+        task: TaskId,
+    },
     /// A thread is through with a task.
     Through {
         worker: usize,
@@ -177,6 +188,8 @@ impl Happening {
             | Self::Recall { worker, .. }
             | Self::Free { worker, .. }
             | Self::Miss { worker, .. }
+            | Self::Expect { worker, .. }
+            | Self::GiveUp { worker, .. }
             | Self::Through { worker, .. }
             | Self::Fetch { at: worker, .. }
             | Self::Value { to: Some(worker), .. } => Some(*worker),
@@ -198,6 +211,7 @@ impl Trial {
         let worker = |threads: &u32| Worker {
             threads: *threads as usize,
             running: 0,
+            has_come: false,
             is_lost: false,
             backlog: Backlog::default(),
             store: BTreeMap::new(),
@@ -271,7 +285,10 @@ impl Trial {
         }
         match happening {
             Happening::Program => self.program(),
-            Happening::Ready(worker) => self.tasks.handle(Event::Ready { worker }),
+            Happening::Ready(worker) => {
+                self.workers[worker].has_come = true;
+                self.tasks.handle(Event::Ready { worker });
+            }
             Happening::Run { worker, task, inputs } => self.receive(worker, task, inputs),
             Happening::Recall { worker, mut tasks } => {
                 tasks.retain(|task| self.workers[worker].backlog.remove(*task));
@@ -281,6 +298,8 @@ impl Trial {
                 self.workers[worker].store.remove(&task);
                 self.workers[worker].backlog.forgo(task);
             }
+            Happening::Expect { worker, task } => self.expect(worker, task),
+            Happening::GiveUp { worker, task } => self.give_up(worker, task),
             Happening::Miss { worker, lost } => {
                 let tasks = self.workers[worker].backlog.miss(lost);
                 self.send(worker, 0, Happening::Returned { worker, tasks });
@@ -326,22 +345,6 @@ impl Trial {
             }
         }
         Ok(())
-    }
-
-    /// A worker gets a task.
-    fn receive(&mut self, worker: usize, task: TaskId, inputs: Vec<(TaskId, Source, Option<u64>)>) {
-        let (mut lacks, mut found) = (BTreeMap::new(), Vec::new());
-        for (value, source, small) in inputs {
-            let here = self.workers[worker].store.get(&value).copied().or(small);
-            if let (None, Source::At(rank)) = (here, source) {
-                lacks.insert(value, rank);
-            }
-            found.push((value, here));
-        }
-        for (value, at) in self.workers[worker].backlog.give(task, found, &lacks) {
-            self.send(worker, at, Happening::Fetch { at, task: value, to: Some(worker) });
-        }
-        let _ = self.start(worker);
     }
 
     /// Idle threads begin tasks.

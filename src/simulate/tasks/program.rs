@@ -40,6 +40,7 @@ impl Trial {
                     let _ = self.got(task, Some(self.truth[&task].value));
                 }
             }
+            (4, _) if self.workers[0].has_come => self.give(),
             _ => self.submit(),
         }
         let pause = if self.dice.random_bool(0.2) { 500 } else { 5 };
