@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! $ cargo run --release --example scatter_gather            # with --no-default-features: no MPI
-//! 1000000 numbers, mean 0.500151, deviation 0.288641
-//! the first: 0.873711 -1.370040 0.604823 …, the last: 1.250436
+//! 1000000 numbers, mean 0.500333, deviation 0.288698
+//! the first: -0.338925 -1.454630 0.333316 …, the last: 0.545502
 //!
 //! $ cargo build --release --examples                        # needs an MPI
 //! $ mpirun -n 4 target/release/examples/scatter_gather      # the same, to the last digit

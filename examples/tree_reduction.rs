@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! $ cargo run --release --example tree_reduction            # with --no-default-features: no MPI
-//! sum = 7999862.094714, in 4 levels
+//! sum = 8000923.007471, in 4 levels
 //!
 //! $ cargo build --release --examples                        # needs an MPI
 //! $ mpirun -n 4 target/release/examples/tree_reduction      # the same, to the last digit

@@ -281,14 +281,15 @@ impl Rank {
         let (now, mine, mut silent) = (self.touched, self.rank(), Vec::new());
         let others = if mine == 0 { 1..self.size() } else { 0..1 };
         for other in others {
-            if self.lost.contains(&other) || self.through.contains(&other) {
+            if self.through.contains(&other) {
                 continue;
             }
             let silence = now.saturating_duration_since(self.heard[other]);
             if silence > self.patience.bound() {
-                silent.push((other, silence));
+                silent.extend((!self.lost.contains(&other)).then_some((other, silence)));
                 continue;
             }
+            // A lost rank that answers again is still in this call, and must not miss this one.
             let beat = if mine == 0 { Message::ToWorker(ToWorker::Beat) } else { Message::ToMaster(ToMaster::Beat) };
             self.send(other, beat)?;
         }

@@ -25,6 +25,8 @@ pub(crate) struct Store {
 pub(crate) struct Memory {
     place: Place,
     books: Mutex<Books>,
+    /// Held by who writes.
+    pen: Mutex<()>,
     /// Somebody is going to write.
     is_asked: AtomicBool,
     is_told: AtomicBool,
@@ -37,15 +39,24 @@ struct Books {
     scratch: Option<Arc<Scratch>>,
     /// There was no room, and nothing was removed since.
     is_full: bool,
+    /// Nothing is kept any more.
+    is_closed: bool,
 }
 
 impl Store {
     /// A store, with the bytes that may be in memory if there is a bound.
     pub fn new(place: &Place, bound: Option<u64>) -> Self {
         let memory = |bound| {
-            let books = Books { spill: Spill::new(bound), values: BTreeMap::new(), scratch: None, is_full: false };
+            let books = Books {
+                spill: Spill::new(bound),
+                values: BTreeMap::new(),
+                scratch: None,
+                is_full: false,
+                is_closed: false,
+            };
             let (place, books) = (place.clone(), Mutex::new(books));
-            Arc::new(Memory { place, books, is_asked: AtomicBool::new(false), is_told: AtomicBool::new(false) })
+            let (is_asked, is_told) = (AtomicBool::new(false), AtomicBool::new(false));
+            Arc::new(Memory { place, books, pen: Mutex::default(), is_asked, is_told })
         };
         Self { values: BTreeMap::new(), memory: bound.map(memory) }
     }
@@ -95,7 +106,15 @@ impl Store {
 }
 
 impl Drop for Store {
+    /// The folder is gone when this returns, unless somebody outside has a value that is there. Who writes is waited for,
+    /// which is no longer than one value takes.
     fn drop(&mut self) {
+        if let Some(memory) = &self.memory {
+            lock(&memory.books).is_closed = true;
+            let _pen = lock(&memory.pen);
+            let scratch = lock(&memory.books).scratch.take();
+            drop(scratch);
+        }
         std::mem::take(&mut self.values).into_values().for_each(discard);
     }
 }
@@ -103,6 +122,7 @@ impl Drop for Store {
 impl Memory {
     /// Writes values that nobody shares until what is left may be in memory. What there is no room for stays there.
     pub fn spill(&self) {
+        let _pen = lock(&self.pen);
         // Asked from now on, it looks again.
         self.is_asked.store(false, Ordering::Relaxed);
         let mut tried = BTreeSet::new();
@@ -125,6 +145,9 @@ impl Memory {
 
     fn next(&self, tried: &BTreeSet<TaskId>) -> Option<(TaskId, Use, Arc<Kept>)> {
         let books = lock(&self.books);
+        if books.is_closed {
+            return None;
+        }
         // The store has it, and nobody else.
         let is_idle = |value| books.values.get(&value).is_some_and(|kept| kept.strong_count() == 1);
         let (value, last) = books.spill.next(|value| !tried.contains(&value) && is_idle(value))?;

@@ -19,7 +19,7 @@ fn a_rank_that_stops_in_a_broadcast_is_done_without() {
     let Some(mpirun) = launcher() else { return };
     let patience = [("RANKFOLD_PATIENCE", "3")];
     let mut outputs = std::collections::BTreeSet::new();
-    for (ranks, delay) in [(4, "0"), (8, "0"), (4, "30"), (4, "100"), (8, "200")] {
+    for (ranks, delay) in [(4, "0"), (8, "0"), (4, "30"), (8, "100")] {
         let ended = mpirun.run_parts(&[(ranks, &patience, &["test-spmd", "pool-broadcast-stops", delay])]);
         outputs.insert(ended.output().to_owned());
         ended.times(1, "rank 2 @ has not answered for ");
