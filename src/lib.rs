@@ -43,6 +43,8 @@
 //! | pool | the ranks, as they serve a program that gives out tasks ([`run`], [`World::pool`]) |
 //! | task | one function call on some rank, made by [`Pool::submit`] |
 //! | remote | a value that lives, or will live, on some rank |
+//! | shared | a value that every rank has a copy of ([`Pool::broadcast`]) |
+//! | variable | a named value of a rank, for the tasks that run there ([`Pool::push`], [`variable()`]) |
 //! | attempt | one try of a batch |
 //! | run | the whole computation, over as many jobs as it takes |
 //! | journal | the folder that carries a run from one job to the next |

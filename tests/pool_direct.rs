@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+mod support;
+use support::folder::Folder;
+use support::run_alone;
+
 use rankfold::{ErrorKind, Pool, Remote, Result, World, set_variable, variable};
 
 fn with<R: Send>(ranks: usize, program: impl FnOnce(&Pool) -> R + Send) -> R {
@@ -267,4 +271,31 @@ fn what_is_broadcast_at_the_end_of_a_pool_does_not_keep_it() {
     with(3, |pool| assert!(pool.submit(sum, (&shared,)).is_err()));
     let kept: Arc<Remote<u64>> = Arc::new(with(1, |pool| pool.submit(|n: u64| n, (1,)).unwrap()));
     with(1, |pool| assert!(pool.who_has(&kept).is_err()));
+}
+
+#[test]
+fn values_that_do_not_fit_in_memory_go_to_the_disk_and_leave_nothing_behind() {
+    let (folder, command) = (Folder::new("spills"), ["test-spmd", "pool-spills"]);
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let short = [("RANKFOLD_MEMORY", "2MiB"), ("RANKFOLD_SCRATCH", folder.path())];
+    let on = |ranks| [&short[..], &[("RANKFOLD_RANKS", ranks)]].concat();
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    let expected = run_alone(&[], &command);
+    for ranks in ["1", "3"] {
+        let ended = run_alone(&on(ranks), &command);
+        assert_eq!((ended.output(), files()), (expected.output(), 0), "{ended}");
+    }
+    let panicked = run_alone(&on("2"), &["test-spmd", "pool-spills-and-panics"]);
+    assert_eq!((panicked.says(&["out of luck"]).code, files()), (Some(101), 0));
+}
+
+#[test]
+fn memory_that_cannot_be_bounded_is_refused_and_values_that_cannot_be_written_stay_there() {
+    let command = ["test-spmd", "pool-spills"];
+    let bad = run_alone(&[("RANKFOLD_MEMORY", "4 apples")], &command);
+    bad.says(&["RANKFOLD_MEMORY=4 apples is no number of bytes", "such as 4GiB"]);
+    let nowhere = [("RANKFOLD_MEMORY", "2MiB"), ("RANKFOLD_SCRATCH", "/nowhere"), ("RANKFOLD_RANKS", "2")];
+    let ended = run_alone(&nowhere, &command);
+    assert_eq!(ended.output(), run_alone(&[], &command).output());
+    ended.times(1, "rank 0 @: values stay in memory").times(1, "rank 1 @: values stay in memory");
 }

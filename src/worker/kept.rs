@@ -162,11 +162,9 @@ impl Kept {
             }
             _ => false,
         };
-        if is_same {
-            let before = std::mem::replace(&mut *content, Content::OnDisk(Arc::new(sheet)));
-            drop(content);
-            discard((before, held));
-        }
+        let before = is_same.then(|| std::mem::replace(&mut *content, Content::OnDisk(Arc::new(sheet))));
+        drop(content);
+        discard((before, held));
         Ok(is_same)
     }
 

@@ -54,6 +54,8 @@ impl Host<'_> {
         let Some(Large { kept, bytes, length }) = large else { return };
         self.server.keep(task, Arc::new(kept), length);
         if self.rank.size() > 1 && self.rank.may_meet() {
+            // What was freed meanwhile holds no memory while a rank is waited for.
+            self.broadcasts.waiting.retain(|(value, _)| self.tasks.payload(*value).is_some());
             self.broadcasts.waiting.push_back((task, bytes));
         }
     }

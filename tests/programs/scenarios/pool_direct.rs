@@ -14,6 +14,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
         "pool-direct" => Some(pool(world, results)),
         "pool-broadcasts" => Some(pool(world, broadcasts)),
         "pool-broadcast-stops" => Some(stops(world, number(0).unwrap_or(0), number(1))),
+        "pool-broadcast-ends" => Some(pool(world, ends)),
         "pool-chain" => Some(pool(world, chain)),
         "pool-spills" => Some(pool(world, spills)),
         "pool-spills-and-panics" => Some(pool(world, |pool| {
@@ -140,6 +141,18 @@ fn stops(world: &World, delay: u64, wake: Option<u64>) -> Outcome {
         let shared = pool.broadcast(numbers(5, 100_000))?;
         Ok(vec![format!("{:x}", pool.submit(digest, (&shared,))?.get()?)])
     })
+}
+
+/// The pool ends while a broadcast is under way that rank 2 will never take part in.
+fn ends(pool: &Pool) -> Result<Vec<String>> {
+    pool.gather(pool.on_each(|n: u64| n, (1,))?)?;
+    let stopped = pool.task().on(2).submit(|()| stop(None), ((),))?;
+    stopped.wait_for(Duration::from_millis(300))?;
+    let shared = pool.broadcast(numbers(1, 100_000))?;
+    // It is under way by now, and is not any more what the program waits for.
+    std::thread::sleep(Duration::from_millis(100));
+    drop(shared);
+    Ok(vec!["over".into()])
 }
 
 /// A thousand tasks, one after the other, on 100 MB that were made on some rank, and a thousand on ever new values.
