@@ -219,6 +219,17 @@ pub enum ErrorKind {
         cause: Box<Error>,
     },
 
+    /// What was to be done on every rank of a pool has failed on some.
+    #[error("{call} failed on {} of {ranks} ranks:{}", failures.len(), lines_of(failures))]
+    OnRanks {
+        /// What was to be done.
+        call: String,
+        /// The number of ranks.
+        ranks: usize,
+        /// The error of each rank that failed, in the order of ranks.
+        failures: Vec<Error>,
+    },
+
     /// A task was cancelled: before it began, or at a point where it could stop.
     #[error("{task} was cancelled")]
     Cancelled {
@@ -450,6 +461,14 @@ impl Error {
         self
     }
 
+    /// What it is that has failed, where this only follows from it.
+    pub(crate) fn cause(self) -> Self {
+        match *self.kind {
+            ErrorKind::Needed { cause } => *cause,
+            _ => self,
+        }
+    }
+
     /// The same error, of this part of a task.
     pub(crate) fn in_part(mut self, name: &str) -> Self {
         match &mut *self.kind {
@@ -512,6 +531,10 @@ impl fmt::Display for Role {
             Self::Task => "task",
         })
     }
+}
+
+fn lines_of(errors: &[Error]) -> String {
+    errors.iter().map(|error| format!("\n  {error}")).collect()
 }
 
 fn attempts_note(role: Role, attempts: u32) -> String {

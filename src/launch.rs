@@ -32,6 +32,8 @@ pub(crate) struct Introduction {
     pub snapshots: Option<Duration>,
     /// What tasks can count on there, beside threads.
     pub resources: Resources,
+    /// The bytes of values that a rank may have in memory, as far as this rank was told.
+    pub memory: Option<u64>,
     pub program: Program,
     pub wire: u32,
 }
@@ -175,6 +177,31 @@ fn resources_from(variable: &str) -> Result<Resources> {
     })
 }
 
+/// A number of bytes from a `RANKFOLD_…` variable. An empty variable counts as unset.
+fn size_from(variable: &str) -> Result<Option<u64>> {
+    let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    value.to_str().and_then(bytes_of).map(Some).ok_or_else(|| {
+        Error::launch(
+            format!("{variable}={} is no number of bytes", value.display()),
+            format!("unset {variable} or give it a size such as 4GiB, 500MB or 1000000"),
+        )
+    })
+}
+
+/// Reads a size, at least one byte: `1000000`, `500MB`, `1.5GiB`.
+fn bytes_of(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, unit) = (text[..end].parse::<f64>().ok()?, text[end..].trim_start().to_ascii_lowercase());
+    let unit = unit.strip_suffix('b').unwrap_or(&unit);
+    let (base, prefix) = unit.strip_suffix('i').map_or((1000f64, unit), |prefix| (1024f64, prefix));
+    let power = ["", "k", "m", "g", "t"].iter().position(|known| *known == prefix)?;
+    let bytes = number * base.powi(power as i32);
+    (unit != "i" && (1.0..1e18).contains(&bytes)).then_some(bytes as u64)
+}
+
 /// Leaves word that the program fails by itself, for a job script that starts again what was killed (`RANKFOLD_FAILED`
 /// names the file). Under srun, exit codes do not tell: where one rank calls `MPI_Abort`, or exits before the others, these
 /// are killed, and so is the job as far as its exit code says.
@@ -205,6 +232,7 @@ impl Introduction {
             patience: number_from("RANKFOLD_PATIENCE", 1, SECONDS_MOST)?.map_or(PATIENCE, Duration::from_secs),
             snapshots: time_from("RANKFOLD_JOURNAL_INTERVAL")?,
             resources: resources_from("RANKFOLD_RESOURCES")?,
+            memory: size_from("RANKFOLD_MEMORY")?,
             program: Program::of_this_process()?,
             wire: crate::wire::VERSION,
         })
@@ -318,10 +346,12 @@ pub(crate) struct Roster {
     pub snapshots: Option<Duration>,
     /// What tasks can count on at each rank, beside threads.
     pub resources: Arc<[Resources]>,
+    /// The bytes of values that each rank may have in memory, if there is a bound.
+    pub memory: Option<u64>,
 }
 
 impl Roster {
-    /// Rank 0's patience is everybody's, and so is the time between its snapshots.
+    /// Rank 0's patience is everybody's, and so are the time between its snapshots and its bound on memory.
     pub fn new(introductions: &[Introduction]) -> Self {
         let places = introductions.iter().enumerate().map(|(rank, who)| Place { rank, host: who.host.clone() });
         let patience = introductions.first().map_or(PATIENCE, |root| root.patience);
@@ -331,6 +361,7 @@ impl Roster {
             patience: Patience::new(patience, introductions.len()),
             snapshots: introductions.first().and_then(|root| root.snapshots),
             resources: introductions.iter().map(|who| who.resources.clone()).collect(),
+            memory: introductions.first().and_then(|root| root.memory),
         }
     }
 }
@@ -349,9 +380,22 @@ mod tests {
             patience: PATIENCE,
             snapshots: None,
             resources: Resources::new(),
+            memory: None,
             program: Program { path: String::new(), length: 0, checksum: 0 },
             wire: 0,
         }
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        let sizes = ["1", "1000000", "500MB", "4GiB", "1.5 kib", "2g", "7TiB"].map(bytes_of);
+        assert_eq!(sizes, [1, 1_000_000, 500_000_000, 4 << 30, 1536, 2_000_000_000, 7 << 40].map(Some));
+        assert!(
+            ["", "0", "GiB", "-1", "4 apples", "1ib", "1e9", "4i", "9999999TB"]
+                .map(bytes_of)
+                .iter()
+                .all(Option::is_none)
+        );
     }
 
     #[test]

@@ -44,6 +44,8 @@
 //! | task | one function call on some rank, made by [`Pool::submit`] |
 //! | remote | a value that lives, or will live, on some rank |
 //! | graph | tasks that are described first, as nodes, and run when it is known what of them is wanted ([`Graph`]) |
+//! | shared | a value that every rank has a copy of ([`Pool::broadcast`]) |
+//! | variable | a named value of a rank, for the tasks that run there ([`Pool::push`], [`variable()`]) |
 //! | attempt | one try of a batch |
 //! | run | the whole computation, over as many jobs as it takes |
 //! | journal | the folder that carries a run from one job to the next |
@@ -74,6 +76,8 @@
 //! | `RANKFOLD_FORCE_BUILD` | `1` goes on with a journal that another build of the program has begun |
 //! | `RANKFOLD_SKIP_POISONED` | `1` gives results without the items that end the rank which computes them ([`Over::skip_poisoned`]) |
 //! | `RANKFOLD_PATIENCE` | seconds of silence after which a rank is given up; default 30, more with over 10,000 ranks |
+//! | `RANKFOLD_MEMORY` | what a rank may keep of a pool's values in memory, such as `4GiB`; the rest goes to its disk; default: all |
+//! | `RANKFOLD_SCRATCH` | the folder for that, on a disk of each machine; default: `TMPDIR`, or /tmp |
 //! | `RANKFOLD_LOG` | `off`, `error`, `warn`, `info` (default), `debug`, `trace` |
 
 #![deny(unsafe_code)]
@@ -118,11 +122,14 @@ pub use pool::desk::Timing;
 pub use pool::each::Each;
 pub use pool::function::{Argument, Data, Function};
 pub use pool::remote::{Getting, Remote};
+pub use pool::shared::Shared;
 pub use pool::task::Task;
 pub use pool::threads::stop_if_asked;
+pub use pool::variables::{set_variable, variable};
 pub use pool::{AsCompleted, Pool, Until};
 pub use program::{init, run, spmd, threads};
 pub use random::{ItemRng, rng};
+pub use rank::Traffic;
 pub use report::{RankReport, Report};
 pub use source::{Source, SourceError};
 pub use world::World;

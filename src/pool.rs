@@ -5,6 +5,12 @@
 //! task       the options of a task
 //! remote     a value that lives, or will live, on some rank
 //! actor      a state on one rank, and calls that use it
+//! shared     a value that every rank has a copy of
+//! ranks      values and functions put on ranks by name
+//! variables  named values of a rank
+//! fluent     whole computations in one call
+//! tree       the fixed tree in which partial values are joined
+//! encoded    a function and its arguments as they travel
 //! each       one task for each item of an endless input
 //! desk       what the user's threads and the transport's tell each other: on every rank
 //! host       rank 0's loop
@@ -19,14 +25,20 @@ pub(crate) mod actor;
 mod bringing;
 pub(crate) mod desk;
 pub(crate) mod each;
+mod encoded;
+mod fluent;
 pub(crate) mod function;
 mod host;
+mod ranks;
 pub(crate) mod remote;
 mod rests;
 mod serve;
 mod server;
+pub(crate) mod shared;
 pub(crate) mod task;
 pub(crate) mod threads;
+mod tree;
+pub(crate) mod variables;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -146,6 +158,16 @@ impl Pool {
             let remedy = "call Pool::here() in the task itself, and pass the pool on to its threads".into();
             ErrorKind::Refused { call: "Pool::here".into(), problem, remedy }.into()
         })
+    }
+
+    /// Refuses what only the program on rank 0 can do.
+    pub(crate) fn outside_of_tasks(&self, what: &str, instead: &str) -> Result<()> {
+        if self.parent.is_none() {
+            return Ok(());
+        }
+        let problem = "this is the pool of a task, and only the program itself can do that".to_owned();
+        let remedy = format!("pass the value to {instead}");
+        Err(ErrorKind::Refused { call: what.to_owned(), problem, remedy }.into())
     }
 
     /// The task inside of which something is submitted, and how deep that is.

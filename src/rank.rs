@@ -9,6 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Place};
 use crate::journal::{Costs, Journals};
@@ -53,6 +54,8 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     pub patience: Patience,
     /// The least time between two snapshots, where somebody has asked for one.
     pub snapshots: Option<Duration>,
+    /// The bytes of values that pools may have in memory, if there is a bound.
+    pub memory: Option<u64>,
     /// The ranks that are through with this call, as far as they have said so.
     through: BTreeSet<usize>,
     /// When each rank was heard last.
@@ -68,15 +71,29 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     /// The transport has failed: nobody can be waited for any more.
     pub broken: Option<Error>,
     given_up: bool,
+    /// A collective was given up before its end, and MPI has to be left with it: no other may be started in this world.
+    pub is_adrift: bool,
     /// Last, so that a rank of any transport can be used as a rank of some transport.
     pub transport: T,
 }
 
-/// Messages and bytes that this rank has sent in the current call.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Traffic {
+/// What a rank has sent since a call, or a pool, began; [`Pool::traffic`](crate::Pool::traffic) gives it.
+///
+/// # Examples
+///
+/// See [`Pool::traffic`](crate::Pool::traffic).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Messages of any kind. A broadcast counts once, on rank 0: who passes it on is the MPI library's business.
     pub messages: u64,
+    /// Their bytes, without MPI's own envelopes.
     pub bytes: u64,
+    /// Values of tasks among them, sent to a rank that has asked for one; without those of at most 4 KiB, which go with
+    /// other messages.
+    pub values: u64,
+    /// The bytes of these values.
+    pub value_bytes: u64,
 }
 
 /// The threads that a rank computes with.
@@ -98,6 +115,7 @@ impl<T: Transport> Rank<T> {
             lost: BTreeSet::new(),
             patience: roster.patience,
             snapshots: roster.snapshots,
+            memory: roster.memory,
             through: BTreeSet::new(),
             heard: vec![Instant::now(); roster.places.len()],
             touched: Instant::now(),
@@ -115,6 +133,7 @@ impl<T: Transport> Rank<T> {
             costs: Costs::new(),
             broken: None,
             given_up: false,
+            is_adrift: false,
             transport,
         }
     }
@@ -147,6 +166,10 @@ impl Rank {
     pub fn send_bytes(&mut self, to: usize, channel: Channel, bytes: Vec<u8>) -> Result<(), Error> {
         self.traffic.messages += 1;
         self.traffic.bytes += bytes.len() as u64;
+        if channel == Channel::Values {
+            self.traffic.values += 1;
+            self.traffic.value_bytes += bytes.len() as u64;
+        }
         self.transport.send(to, channel, bytes).map_err(|failure| self.failed(failure))
     }
 
@@ -262,14 +285,15 @@ impl Rank {
         let (now, mine, mut silent) = (self.touched, self.rank(), Vec::new());
         let others = if mine == 0 { 1..self.size() } else { 0..1 };
         for other in others {
-            if self.lost.contains(&other) || self.through.contains(&other) {
+            if self.through.contains(&other) {
                 continue;
             }
             let silence = now.saturating_duration_since(self.heard[other]);
             if silence > self.patience.bound() {
-                silent.push((other, silence));
+                silent.extend((!self.lost.contains(&other)).then_some((other, silence)));
                 continue;
             }
+            // A lost rank that answers again is still in this call, and must not miss this one.
             let beat = if mine == 0 { Message::ToWorker(ToWorker::Beat) } else { Message::ToMaster(ToMaster::Beat) };
             self.send(other, beat)?;
         }
@@ -306,16 +330,31 @@ impl Rank {
         error
     }
 
-    /// Takes part in a collective and waits for its result.
-    pub fn collective(&mut self, collective: Collective) -> Result<Vec<Vec<u8>>, Error> {
+    /// Whether all ranks can meet in a collective.
+    pub fn may_meet(&self) -> bool {
+        self.lost.is_empty() && !self.is_adrift
+    }
+
+    /// Starts a collective.
+    pub fn start(&mut self, collective: Collective) -> Result<(), Error> {
         if let Collective::Gather(bytes) | Collective::AllGather(bytes) | Collective::Broadcast(bytes) = &collective {
             self.traffic.messages += 1;
             self.traffic.bytes += bytes.len() as u64;
         }
-        self.transport.start(collective).map_err(|failure| self.failed(failure))?;
+        self.transport.start(collective).map_err(|failure| self.failed(failure))
+    }
+
+    /// The result of the collective that was started, once it is complete here.
+    pub fn test(&mut self) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        self.transport.test().map_err(|failure| self.failed(failure))
+    }
+
+    /// Takes part in a collective and waits for its result.
+    pub fn collective(&mut self, collective: Collective) -> Result<Vec<Vec<u8>>, Error> {
+        self.start(collective)?;
         let mut waiter = Waiter::default();
         loop {
-            if let Some(result) = self.transport.test().map_err(|failure| self.failed(failure))? {
+            if let Some(result) = self.test()? {
                 return Ok(result);
             }
             self.stay_in_touch()?;
@@ -346,7 +385,7 @@ impl Rank {
 
     /// Ends this rank's part: waits for the others, and says so if one of them still expects it to make a call.
     pub fn leave(&mut self) -> Result<(), Error> {
-        if !self.lost.is_empty() {
+        if !self.may_meet() {
             return self.leave_without_the_lost();
         }
         let others = if self.rank() == 0 { 1..self.size() } else { 0..1 };

@@ -124,6 +124,10 @@ pub(crate) enum ToServer {
     Tell(Vec<Told>),
     /// A run with a journal begins, or ends: signals are rank 0's business meanwhile.
     Watch(bool),
+    /// Take part in the broadcast of this value, and answer `Met` with a copy of it.
+    Broadcast(TaskId),
+    /// Do not wait for the broadcast any more, nor for any other.
+    GiveUp,
     /// The pool is over. These ranks have not answered.
     Finish { lost: Vec<usize> },
 }
@@ -138,6 +142,8 @@ pub(crate) enum FromServer {
     Asked(Vec<Asked>),
     /// This task should have ended long ago: the rank that runs it is not to be relied on.
     Hung(TaskId),
+    /// The broadcast of this value is complete here.
+    Met(TaskId),
 }
 
 /// What a task, on any rank, wants of tasks that it submits.

@@ -15,6 +15,8 @@ mod launching;
 mod poison;
 #[path = "mpi/pool.rs"]
 mod pool;
+#[path = "mpi/pool_direct.rs"]
+mod pool_direct;
 #[path = "mpi/results.rs"]
 mod results;
 #[path = "mpi/silence.rs"]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files that must not know the clock, threads, files, MPI, unordered collections or chance.
-const PURE: [&str; 28] = [
+const PURE: [&str; 33] = [
     "src/extent.rs",
     "src/time.rs",
     "src/master/coverage.rs",
@@ -26,8 +26,10 @@ const PURE: [&str; 28] = [
     "src/master/tasks/handles.rs",
     "src/master/tasks/losses.rs",
     "src/master/tasks/placement.rs",
+    "src/pool/tree.rs",
     "src/worker/agent.rs",
     "src/worker/backlog.rs",
+    "src/worker/spill.rs",
     "src/reduce/segment.rs",
     "src/journal/format.rs",
     "src/journal/recovery.rs",
@@ -66,6 +68,7 @@ const CONFINED: [(&str, &[&str]); 5] = [
             "src/launch.rs",
             "src/worker/usage.rs",
             "src/report/progress.rs",
+            "src/worker/scratch.rs",
             "src/bin/rankfold",
         ],
     ),

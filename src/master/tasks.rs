@@ -74,6 +74,12 @@ pub(crate) enum Event<P> {
         order: Order,
         payload: P,
     },
+    /// A value that nobody has to make: rank 0 has it. It is small, or has so many bytes.
+    Given {
+        task: TaskId,
+        bytes: Option<u64>,
+        payload: P,
+    },
     /// The value is wanted on rank 0, as soon as it exists; and there alone from then on, if it is `taken`.
     Wanted {
         task: TaskId,
@@ -306,6 +312,7 @@ impl<P> Tasks<P> {
             // Nobody listens any more.
             Event::Submitted { task, .. } if self.gone.contains_key(&owner(task)) => {}
             Event::Submitted { task, order, payload } => self.submit(task, order, payload),
+            Event::Given { task, bytes, payload } => self.give(task, bytes, payload),
             Event::Wanted { task, taken } => self.want(task, taken),
             Event::Released { task } => self.release(task),
             Event::Detached { task } => self.detach(task),
@@ -392,7 +399,10 @@ impl<P> Tasks<P> {
         }
         let mut held: BTreeMap<usize, u64> = BTreeMap::new();
         for need in &entry.order.needs {
-            if let Some(Task { state: State::Large { holders, coming, bytes }, .. }) = self.tasks.get(need) {
+            // What everybody has is no reason to be anywhere.
+            if let Some(Task { state: State::Large { holders, coming, bytes }, .. }) = self.tasks.get(need)
+                && holders.len() + coming.len() < self.places.len() - self.gone.len()
+            {
                 holders.iter().chain(coming).for_each(|holder| *held.entry(*holder).or_default() += bytes);
             }
         }
@@ -438,7 +448,8 @@ impl<P> Tasks<P> {
                     holders.insert(0, worker);
                     return Source::At(holders[holders.len() - 1]);
                 }
-                Source::At(holders[0])
+                // Who wants it asks one of those who have it, and not everybody the same.
+                Source::At(holders[worker % holders.len()])
             }
             _ => Source::Small,
         }

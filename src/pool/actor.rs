@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::desk::{Desk, Note, Slot};
+use super::encoded::Encoded;
 use super::function::{Argument, Data, Refused, Writer, arities};
 use super::remote::Remote;
-use super::task::{Prepared, Task};
-use crate::code::{Code, Entry, conjure};
-use crate::error::{Error, ErrorKind, Place, Result};
-use crate::master::tasks::TaskId;
+use super::task::Task;
+use crate::code::{Entry, conjure};
+use crate::error::{Place, Result};
+use crate::master::tasks::{Order, TaskId};
 use crate::worker::caught::catch;
 use crate::worker::runner::{Made, Trouble};
 
@@ -62,7 +63,7 @@ struct Held {
     places: Arc<[Place]>,
     priority: i32,
     timeout: Option<Duration>,
-    parent: Option<(TaskId, u32)>,
+    around: (Option<TaskId>, u32),
 }
 
 impl Drop for Held {
@@ -120,18 +121,18 @@ impl<S: Send + 'static> Actor<S> {
                 "a function for other ranks must not capture anything: pass it as an argument instead"
             );
         };
-        let Held { task, desk, name, places, priority, timeout, parent, .. } = &*self.held;
+        let Held { task, desk, name, places, priority, timeout, around, .. } = &*self.held;
         let name = format!("{name}, {}", type_name::<F>());
-        let mut writer = Writer::new(desk);
-        writer.needs.push(*task);
-        let code = F::write(&arguments, &mut writer).and_then(|()| code_of(F::entry()));
-        let Writer { bytes, needs, .. } = writer;
-        let mut prepared = Prepared::new(name.into(), code, bytes, needs, *parent)?;
-        prepared.order.actor = Some(*task);
-        // They keep their order.
-        prepared.order.priority = *priority;
+        let encoded = Encoded::new(desk, name.clone(), F::entry(), |writer| {
+            writer.needs.push(*task);
+            F::write(&arguments, writer)
+        })?;
+        // They keep their order, so that all are of one priority.
+        let order = Order { actor: Some(*task), priority: *priority, ..Order::default() };
+        let mut prepared = encoded.prepare(*around, order);
         prepared.payload.timeout = *timeout;
-        prepared.submit(desk, places)
+        let (task, slot) = prepared.post(desk)?;
+        Ok(Remote::new(task, slot, Arc::clone(desk), name.into(), Arc::clone(places)))
     }
 
     /// Waits until the actor is there.
@@ -152,10 +153,6 @@ impl<S: Send + 'static> Actor<S> {
         let Held { desk, slot, .. } = &*self.held;
         desk.wait(None, || slot.outcome()).expect("without a deadline it waits for an end")
     }
-}
-
-pub(super) fn code_of(entry: Entry) -> Result<Code, Refused> {
-    Code::of(entry).ok_or_else(Refused::elsewhere)
 }
 
 impl Task<'_> {
@@ -195,17 +192,16 @@ impl Task<'_> {
             );
         };
         let pool = self.pool;
-        let mut writer = Writer::new(&pool.desk);
-        let code = F::write(&arguments, &mut writer).and_then(|()| code_of(F::entry()));
-        let Writer { bytes, needs, .. } = writer;
-        let mut prepared = self.prepare(type_name::<S>(), code, bytes, needs)?;
+        let name = self.name_or(type_name::<S>());
+        let mut prepared =
+            self.prepare(Encoded::new(&pool.desk, name, F::entry(), |writer| F::write(&arguments, writer))?);
         prepared.order.restarts = Some(self.restarts);
         prepared.payload.may_run_again = true;
         let (name, priority, timeout) =
             (prepared.payload.name.clone(), prepared.order.priority, prepared.payload.timeout);
         let (task, slot) = prepared.post(&pool.desk)?;
         let (desk, places) = (Arc::clone(&pool.desk), Arc::clone(&pool.places));
-        let held = Held { task, slot, desk, name, places, priority, timeout, parent: pool.parent };
+        let held = Held { task, slot, desk, name, places, priority, timeout, around: pool.around() };
         Ok(Actor { held: Arc::new(held), kind: PhantomData })
     }
 }
@@ -290,8 +286,3 @@ macro_rules! of_actors {
 }
 
 arities!(of_actors);
-
-/// The error of a task that is not taken.
-pub(super) fn refused(name: &str, Refused { problem, remedy }: Refused) -> Error {
-    ErrorKind::Refused { call: name.to_owned(), problem, remedy: remedy.into() }.into()
-}

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -21,21 +22,34 @@ use crate::worker::kept::{Kept, discard};
 use crate::worker::runner::{Made, Trouble};
 use crate::worker::usage::Usage;
 
+use super::shared::Large;
+
 /// Who waits looks so long before it sleeps: most answers are there within it, and a sleep costs as much.
 const LOOKING: Duration = Duration::from_micros(50);
 
 /// Something for the transport's thread to do.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "submissions are the most frequent ones")]
 pub(crate) enum Note {
     Submit {
         task: TaskId,
         order: Order,
         payload: Payload,
     },
+    /// A value that rank 0 has, and that everybody is to have.
+    Give {
+        task: TaskId,
+        payload: Payload,
+        /// Unless it is small.
+        large: Option<Large>,
+    },
     Want {
         task: TaskId,
         taken: bool,
+    },
+    /// Somebody wants to know which ranks have a value.
+    Locate {
+        task: TaskId,
+        answer: Sender<Result<Vec<usize>, Error>>,
     },
     Release(TaskId),
     Detach(TaskId),
@@ -189,13 +203,18 @@ impl Desk {
 
     /// Puts an order down, and gives the task its number; nobody takes it after the end.
     pub fn submit(&self, order: Order, payload: Payload) -> Result<TaskId, Option<Error>> {
+        self.number(|task| Note::Submit { task, order, payload })
+    }
+
+    /// Puts down a note about a task or value that has no number yet, and gives it one.
+    pub fn number(&self, note: impl FnOnce(TaskId) -> Note) -> Result<TaskId, Option<Error>> {
         let mut notes = lock(&self.notes);
         if notes.is_over {
             return Err(notes.why.clone());
         }
         let task = self.first + notes.next;
         notes.next += 1;
-        notes.notes.push(Note::Submit { task, order, payload });
+        notes.notes.push(note(task));
         self.wake(notes);
         Ok(task)
     }
@@ -222,21 +241,17 @@ impl Desk {
         }
     }
 
-    /// Nobody takes notes any more. Gives the orders that are left.
-    pub fn end(&self, why: Option<&Error>) -> Vec<(TaskId, Order, Payload)> {
+    /// Nobody takes notes any more. Gives the orders and the values that are left.
+    pub fn end(&self, why: Option<&Error>) -> Vec<Note> {
         let mut notes = lock(&self.notes);
         notes.is_over = true;
         notes.why = notes.why.take().or_else(|| why.cloned());
         let left = std::mem::take(&mut notes.notes);
         drop(notes);
-        let order = |note| match note {
-            Note::Submit { task, order, payload } => Some((task, order, payload)),
-            other => {
-                discard(other);
-                None
-            }
-        };
-        left.into_iter().filter_map(order).collect()
+        let is_new = |note: &Note| matches!(note, Note::Submit { .. } | Note::Give { .. });
+        let (new, old): (Vec<Note>, Vec<Note>) = left.into_iter().partition(is_new);
+        old.into_iter().for_each(discard);
+        new
     }
 
     /// Something has changed in slots.

@@ -54,7 +54,16 @@ impl Writer {
         Self { bytes: Vec::new(), needs: Vec::new(), home: Home::Graph(graph) }
     }
 
-    fn need<T>(&mut self, remote: &Remote<T>) -> Result<(), Refused> {
+    /// An argument that goes with the task.
+    pub(crate) fn value<V: Serialize + ?Sized>(&mut self, value: &V) -> Result<(), Refused> {
+        crate::wire::encode_after(&mut self.bytes, value).map_err(|message| Refused {
+            problem: format!("an argument of type {} cannot be encoded: {message}", std::any::type_name::<V>()),
+            remedy: "see what its Serialize does; a file or a lock is better opened by the task itself",
+        })
+    }
+
+    /// An argument that is used where it is.
+    pub(crate) fn need<T>(&mut self, remote: &Remote<T>) -> Result<(), Refused> {
         let refused = |problem, remedy| Err(Refused { problem, remedy });
         match &self.home {
             Home::Pool(desk) if remote.is_of(desk) => {}
@@ -155,10 +164,7 @@ impl<V: Serialize + DeserializeOwned + 'static> Argument<V, ByValue> for V {
     type Lent<'h> = V;
 
     fn write(&self, writer: &mut Writer) -> Result<(), Refused> {
-        crate::wire::encode_after(&mut writer.bytes, self).map_err(|message| Refused {
-            problem: format!("an argument of type {} cannot be encoded: {message}", std::any::type_name::<V>()),
-            remedy: "see what its Serialize does; a file or a lock is better opened by the task itself",
-        })
+        writer.value(self)
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self::Held, Trouble> {

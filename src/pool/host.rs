@@ -1,15 +1,19 @@
 //! Rank 0's loop in a pool: notes from the desk and messages from the ranks in, the actions of [`Tasks`] out.
 
+mod broadcasts;
+mod vigil;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use broadcasts::Broadcasts;
+
 use super::TOGETHER;
 use super::bringing::{Bringing, Expected, over};
 use super::desk::{Desk, Note, Payload, Settled, Timing};
 use super::rests::Rests;
-use super::server::{Looked, Obeyed, Server};
+use super::server::{Obeyed, Server};
 use crate::error::{Error, ErrorKind};
 use crate::master::scheduler::GRACE;
 use crate::master::tasks::{Action, Ending, Event, Source, TaskId, Tasks, owner};
@@ -42,12 +46,15 @@ pub(super) struct Host<'h> {
     looked: Instant,
     /// What tasks are called that have taken too long: some may go on, and have to be named when they are forgotten.
     late: BTreeMap<TaskId, String>,
+    broadcasts: Broadcasts,
     /// The ranks that have come.
     entered: BTreeSet<usize>,
     /// Why the pool cannot go on.
     broken: Option<Error>,
     /// The ranks that have stopped since.
     stopped: BTreeSet<usize>,
+    /// Everything has run.
+    is_over: bool,
     waiter: Waiter,
 }
 
@@ -74,9 +81,11 @@ pub(super) fn host(rank: &mut Rank, desk: &Arc<Desk>, signature: Signature) -> R
         rests: Rests::default(),
         looked: Instant::now(),
         late: BTreeMap::new(),
+        broadcasts: Broadcasts::default(),
         entered: BTreeSet::new(),
         broken: None,
         stopped: BTreeSet::new(),
+        is_over: false,
         waiter: Waiter::default(),
     };
     host.tasks.handle(Event::Ready { worker: 0 });
@@ -88,6 +97,7 @@ pub(super) fn host(rank: &mut Rank, desk: &Arc<Desk>, signature: Signature) -> R
 impl Host<'_> {
     fn run(&mut self) -> Result<(), Error> {
         loop {
+            self.server.count(&self.rank.traffic);
             let notes = self.desk.take();
             let mut idle = notes.is_empty();
             for note in notes {
@@ -107,7 +117,9 @@ impl Host<'_> {
             if let Some(error) = self.broken.clone() {
                 return self.stop(error);
             }
-            if self.act()? {
+            self.is_over |= self.act()?;
+            self.go_on_broadcasting()?;
+            if self.is_over && !self.broadcasts.is_under_way() {
                 return self.command_all(|lost| Message::ToServer(ToServer::Finish { lost }));
             }
             if idle { self.wait() } else { self.waiter.reset() }
@@ -117,6 +129,9 @@ impl Host<'_> {
     fn on_note(&mut self, note: Note) -> Result<(), Error> {
         match note {
             Note::Submit { task, order, payload } => self.tasks.handle(Event::Submitted { task, order, payload }),
+            Note::Give { task, payload, large } => self.give(task, payload, large),
+            // Nobody may wait for the answer any more.
+            Note::Locate { task, answer } => drop(answer.send(self.tasks.holders(task))),
             Note::Want { task, taken } => self.tasks.handle(Event::Wanted { task, taken }),
             Note::Release(task) => self.tasks.handle(Event::Released { task }),
             Note::Detach(task) => self.tasks.handle(Event::Detached { task }),
@@ -155,8 +170,9 @@ impl Host<'_> {
                 let task = self.late.get(&task).cloned().unwrap_or_else(|| self.name_of(task));
                 let error = ErrorKind::Hung { task, place }.into();
                 eprintln!("rankfold: warning: {error}");
-                self.lose(from, &error);
+                self.lose(from, &error)?;
             }
+            Message::FromServer(FromServer::Met(value)) => self.broadcasts.met(from, value),
             Message::ToServer(message) => self.obey(from, message)?,
             _ => {}
         }
@@ -392,72 +408,9 @@ impl Host<'_> {
         self.rank.send(from, Message::ToServer(ToServer::Fetch(task)))
     }
 
-    fn look_around(&mut self) -> Result<(), Error> {
-        if !self.rank.is_time_to_look_around() {
-            return Ok(());
-        }
-        for (worker, silence) in self.rank.look_around()? {
-            if !self.entered.contains(&worker) {
-                // It is busy with something of the program's own, and waited for.
-                continue;
-            }
-            let seconds = silence.as_secs();
-            let (place, waiting) = (self.rank.places[worker].clone(), self.rank.place.clone());
-            eprintln!(
-                "rankfold: warning: {place} has not answered for {seconds} s; its tasks run on other ranks, and the values \
-                 that it alone had are lost (RANKFOLD_PATIENCE=seconds bears longer silence)"
-            );
-            self.lose(worker, &ErrorKind::Silent { place, seconds, waiting }.into());
-        }
-        Ok(())
-    }
-
-    /// A rank is not relied on any more.
-    fn lose(&mut self, worker: usize, error: &Error) {
-        if !self.rank.lost.insert(worker) {
-            return;
-        }
-        self.told.remove(&worker);
-        self.tasks.handle(Event::Lost { worker, error: error.clone() });
-        // Another rank may have a copy of what it was to send.
-        for task in self.bringing.missed(worker) {
-            self.tasks.handle(Event::Wanted { task, taken: false });
-        }
-    }
-
-    /// Looks at the clock for the tasks that have one.
-    fn look_after(&mut self) {
-        if self.looked.elapsed() < LOOK_AFTER {
-            return;
-        }
-        self.looked = Instant::now();
-        for task in self.rests.over(self.looked) {
-            self.tasks.handle(Event::Rested { task });
-        }
-        let Looked { late, returned, hung } = self.server.look_after(self.rank.patience.bound());
-        late.into_iter().for_each(|ended| self.on_ended(0, ended));
-        self.tasks.handle(Event::Returned { worker: 0, tasks: returned });
-        if let Some(task) = hung {
-            let name = self.late.get(&task).cloned().unwrap_or_else(|| self.name_of(task));
-            let place = &self.rank.place;
-            eprintln!(
-                "rankfold: warning: {name} goes on on {place} long after its time was up, and keeps a thread from others"
-            );
-        }
-    }
-
-    /// A rank that left the program before the pool began will never serve.
-    fn look_for_leavers(&mut self) {
-        let call = self.rank.call;
-        let early = self.rank.left.iter().find(|(_, calls)| **calls < call);
-        let Some((rank, calls)) = early.map(|(rank, calls)| (*rank, *calls)) else { return };
-        let (place, waiting) = (self.rank.places[rank].clone(), self.rank.place.clone());
-        let name = self.signature.name.clone();
-        self.broken.get_or_insert_with(|| ErrorKind::Left { call: name, place, calls, waiting, number: call }.into());
-    }
-
     /// The pool cannot go on: the user's closure learns it from whatever it waits for, then the ranks are let go.
     fn stop(&mut self, error: Error) -> Result<(), Error> {
+        self.give_up_broadcasting()?;
         self.command_all(|_| Message::ToWorker(ToWorker::Stop(error.clone())))?;
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
@@ -483,8 +436,12 @@ impl Host<'_> {
 
     /// Nobody waits for a value that will not come.
     fn let_everybody_go(&mut self, error: Option<&Error>) {
-        for (task, order, payload) in self.desk.end(error) {
-            self.tasks.handle(Event::Submitted { task, order, payload });
+        for note in self.desk.end(error) {
+            match note {
+                Note::Submit { task, order, payload } => self.tasks.handle(Event::Submitted { task, order, payload }),
+                Note::Give { task, payload, large } => self.give(task, payload, large),
+                _ => {}
+            }
         }
         self.tell_that_it_is_over(error);
         self.bringing.give_up(error);
@@ -503,7 +460,13 @@ impl Host<'_> {
     }
 
     fn wait(&mut self) {
-        let mood = if self.server.is_busy() { Mood::Serving } else { Mood::without_work(&self.rank.transport) };
+        let mood = if self.broadcasts.is_under_way() {
+            Mood::Meeting
+        } else if self.server.is_busy() {
+            Mood::Serving
+        } else {
+            Mood::without_work(&self.rank.transport)
+        };
         self.waiter.wait(mood, |sleep| self.desk.sleep(sleep));
     }
 }

@@ -106,7 +106,7 @@ impl<T: Data> Remote<T> {
     }
 
     /// Asks for the value, once.
-    fn ask(&self, taken: bool) {
+    pub(super) fn ask(&self, taken: bool) {
         if self.slot.wants()
             && let Err(why) = self.desk.post(Note::Want { task: self.task, taken })
         {
@@ -256,6 +256,10 @@ impl<T> Remote<T> {
 
     pub(crate) fn task(&self) -> TaskId {
         self.task
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn is_of(&self, desk: &Arc<Desk>) -> bool {

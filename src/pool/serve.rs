@@ -13,8 +13,8 @@ use super::server::{Looked, Obeyed, Server};
 use crate::error::{Error, ErrorKind};
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
-use crate::transport::Channel;
 use crate::transport::wait::{Mood, Waiter, sharpen_timer};
+use crate::transport::{Channel, Collective};
 use crate::wire::{Asked, EndedTask, FromServer, Message, Signature, Submission, ToMaster, ToServer, ToWorker, Told};
 use crate::worker::kept::Kept;
 
@@ -36,6 +36,7 @@ pub(super) fn serve(rank: &mut Rank, signature: Signature) -> Result<(), Error> 
         bringing: Bringing::default(),
         looked: Instant::now(),
         has_heard: false,
+        broadcast: None,
         failed: None,
     };
     let result = serving.run();
@@ -54,6 +55,8 @@ struct Serving<'s> {
     looked: Instant,
     /// Rank 0 has said something: it has entered the pool as well, and will not be silent. Before, it is waited for.
     has_heard: bool,
+    /// The value of the broadcast under way, of which this rank has not got its copy yet.
+    broadcast: Option<TaskId>,
     /// Why the pool cannot go on.
     failed: Option<Error>,
 }
@@ -63,6 +66,7 @@ impl Serving<'_> {
         let mut waiter = Waiter::default();
         loop {
             let mut idle = true;
+            self.server.count(&self.rank.traffic);
             while let Some((from, message)) = self.rank.next_message()? {
                 idle &= message.is_beat();
                 self.has_heard |= from == 0;
@@ -79,6 +83,7 @@ impl Serving<'_> {
                     self.server.arrived(value, &kept);
                 }
             }
+            self.look_for_the_broadcast()?;
             let notes = self.desk.take();
             idle &= notes.is_empty();
             self.tell(notes)?;
@@ -91,8 +96,13 @@ impl Serving<'_> {
                 }
             }
             if idle {
-                let busy = self.server.is_busy();
-                let mood = if busy { Mood::Busy } else { Mood::without_work(&self.rank.transport) };
+                let mood = if self.broadcast.is_some() {
+                    Mood::Meeting
+                } else if self.server.is_busy() {
+                    Mood::Busy
+                } else {
+                    Mood::without_work(&self.rank.transport)
+                };
                 waiter.wait(mood, |sleep| self.desk.sleep(sleep));
             } else {
                 waiter.reset();
@@ -121,6 +131,17 @@ impl Serving<'_> {
             Message::ToServer(ToServer::Tell(told)) => {
                 told.into_iter().try_for_each(|told| self.on_told(told))?;
                 self.desk.ring();
+            }
+            Message::ToServer(ToServer::Broadcast(value)) => {
+                self.server.expect(value);
+                self.rank.start(Collective::Broadcast(Vec::new()))?;
+                self.broadcast = Some(value);
+            }
+            Message::ToServer(ToServer::GiveUp) => {
+                self.rank.is_adrift = true;
+                if let Some(value) = self.broadcast.take().filter(|value| self.server.still_needs(*value)) {
+                    self.rank.send(0, Message::ToServer(ToServer::Fetch(value)))?;
+                }
             }
             Message::ToServer(message) => {
                 if let ToServer::Miss(lost) = &message {
@@ -178,6 +199,18 @@ impl Serving<'_> {
         Ok(())
     }
 
+    /// Takes its copy of the value that is being broadcast, when that is complete here.
+    fn look_for_the_broadcast(&mut self) -> Result<(), Error> {
+        if let Some(value) = self.broadcast
+            && let Some(mut copies) = self.rank.test()?
+        {
+            self.broadcast = None;
+            self.server.arrived(value, &Ok(Arc::new(Kept::bytes(copies.swap_remove(0), 0))));
+            self.rank.send(0, Message::FromServer(FromServer::Met(value)))?;
+        }
+        Ok(())
+    }
+
     /// Tells rank 0 of tasks that were run here and of what tasks want of others, and sends values that were asked for.
     fn tell(&mut self, notes: Vec<Note>) -> Result<(), Error> {
         let (mut ended, mut asked, mut back) = (Vec::new(), Vec::new(), Vec::new());
@@ -212,7 +245,7 @@ impl Serving<'_> {
                 Note::Detach(task) => Some(Asked::Detach(task)),
                 Note::Cancel(task) => Some(Asked::Cancel(task)),
                 // The program is on rank 0.
-                Note::Watch(_) | Note::Close => None,
+                Note::Watch(_) | Note::Give { .. } | Note::Locate { .. } | Note::Close => None,
             });
         }
         // Before the ends: a task is not through with what it has submitted.
@@ -257,9 +290,12 @@ impl Serving<'_> {
 
     /// Nobody waits for a value that will not come.
     fn let_everybody_go(&mut self, error: Option<&Error>) {
-        for (_, _, payload) in self.desk.end(error) {
-            let slot = payload.slot.expect("who submits something has a handle on it");
-            self.bringing.follow(slot.bring(Err(over(error, &payload.name))));
+        for note in self.desk.end(error) {
+            if let Note::Submit { payload, .. } = note
+                && let Some(slot) = payload.slot
+            {
+                self.bringing.follow(slot.bring(Err(over(error, &payload.name))));
+            }
         }
         for (slot, name) in std::mem::take(&mut self.slots).into_values() {
             if slot.value().is_none() {

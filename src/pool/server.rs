@@ -11,15 +11,17 @@ use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, Note};
 use super::threads::{Threads, Work};
+use super::variables::Here;
 use crate::error::{Error, ErrorKind, Place};
 use crate::interrupt::Interrupts;
 use crate::master::tasks::TaskId;
-use crate::rank::Rank;
+use crate::rank::{Rank, Traffic};
 use crate::wire::{self, Assignment, EndedTask, Input, InputFrom, TaskResult, ToServer};
 use crate::worker::backlog::Job;
 use crate::worker::caught::catch;
 use crate::worker::kept::{Kept, Unfit, discard};
 use crate::worker::runner::{Cell, Made, Trouble};
+use crate::worker::store::{Memory, Store};
 use crate::worker::usage::Usage;
 
 pub(super) struct Server {
@@ -28,11 +30,12 @@ pub(super) struct Server {
     call: u64,
     desk: Arc<Desk>,
     threads: Arc<Threads>,
-    store: BTreeMap<TaskId, Arc<Kept>>,
+    here: Arc<Here>,
+    store: Store,
     /// The states of the actors that live here.
     actors: BTreeMap<TaskId, Arc<Cell>>,
-    /// Where values go that are wanted elsewhere: threads of the pool may be busy for long.
-    writer: Option<Sender<Write>>,
+    /// Where values go that are wanted elsewhere, or on the disk: threads of the pool may be busy for long.
+    writer: Option<Sender<Chore>>,
     /// Runs with a journal, during which a signal does not end this rank.
     watched: u32,
 }
@@ -42,6 +45,13 @@ struct Write {
     value: TaskId,
     to: usize,
     kept: Option<Arc<Kept>>,
+}
+
+/// What is done by the thread that writes.
+enum Chore {
+    Write(Write),
+    /// Values go to the disk.
+    Spill(Arc<Memory>),
 }
 
 /// What comes of a message.
@@ -87,7 +97,8 @@ impl Server {
             call: rank.call,
             desk: Arc::clone(desk),
             threads: Threads::new(rank, desk),
-            store: BTreeMap::new(),
+            here: Arc::new(Here::new(&rank.place, rank.memory.is_some())),
+            store: Store::new(&rank.place, rank.memory),
             actors: BTreeMap::new(),
             writer: None,
             watched: 0,
@@ -116,7 +127,9 @@ impl Server {
                 Obeyed::default()
             }
             // These concern the loop.
-            ToServer::Tell(_) | ToServer::Finish { .. } => Obeyed::default(),
+            ToServer::Tell(_) | ToServer::Broadcast(_) | ToServer::GiveUp | ToServer::Finish { .. } => {
+                Obeyed::default()
+            }
         }
     }
 
@@ -135,7 +148,7 @@ impl Server {
             let (mut lacks, mut values, mut found) = (BTreeMap::new(), Vec::new(), Vec::new());
             for Input { value, from } in inputs {
                 values.push(value);
-                found.push(match (self.store.get(&value), from) {
+                found.push(match (self.store.get(value), from) {
                     (Some(kept), _) => Some(Arc::clone(kept)),
                     (None, InputFrom::Here(bytes)) => Some(Arc::new(Kept::bytes(bytes, 0))),
                     (None, InputFrom::Rank(rank)) => {
@@ -145,7 +158,8 @@ impl Server {
                 });
             }
             let entry = code.entry().ok_or_else(|| Absent::Gone("this program has no such function".into()));
-            let work = Work { entry, arguments, values, inputs: found, actor: actor.zip(cell), timeout, came };
+            let here = Arc::clone(&self.here);
+            let work = Work { here, entry, arguments, values, inputs: found, actor: actor.zip(cell), timeout, came };
             all.push((Job { task, depth, actor, work }, lacks));
         }
         self.threads.change(|backlog| {
@@ -158,6 +172,7 @@ impl Server {
 
     /// A value is here, or there is none.
     pub fn arrived(&mut self, value: TaskId, kept: &Result<Arc<Kept>, Absent>) {
+        let bytes = kept.as_ref().map_or(0, |kept| kept.length());
         let fill = |work: &mut Work| match kept {
             Ok(kept) => {
                 let places = work.values.iter().zip(&mut work.inputs).filter(|(other, _)| **other == value);
@@ -167,7 +182,7 @@ impl Server {
         };
         let is_wanted = self.threads.change(|backlog| backlog.arrived(value, fill));
         if let (Ok(kept), true) = (kept, is_wanted) {
-            self.store.insert(value, Arc::clone(kept));
+            self.keep(value, Arc::clone(kept), bytes);
         }
     }
 
@@ -176,7 +191,7 @@ impl Server {
         let result = match result {
             Ok(Made::Small(bytes)) => TaskResult::Small(bytes),
             Ok(Made::Large(kept, bytes)) => {
-                self.store.insert(task, Arc::new(kept));
+                self.keep(task, Arc::new(kept), bytes);
                 TaskResult::Large(bytes)
             }
             Ok(Made::State(state)) => {
@@ -185,7 +200,39 @@ impl Server {
             }
             Err(trouble) => TaskResult::Failed(trouble.into_error(task, &self.place)),
         };
+        // What it has read is shared no longer.
+        self.spill();
         EndedTask { task, result, usage }
+    }
+
+    /// Keeps a value of about so many bytes.
+    pub fn keep(&mut self, value: TaskId, kept: Arc<Kept>, bytes: u64) {
+        self.store.insert(value, kept, bytes);
+        self.spill();
+    }
+
+    /// Has values written to the disk if there are too many.
+    fn spill(&mut self) {
+        if let Some(memory) = self.store.overflow() {
+            self.have_done(Chore::Spill(memory));
+        }
+    }
+
+    /// A value will come by itself: tasks that need it wait for it, and do not ask for it.
+    pub fn expect(&mut self, value: TaskId) {
+        if self.store.look_at(value).is_none() {
+            self.threads.change(|backlog| backlog.expect(value, 0));
+        }
+    }
+
+    /// A value will not come by itself. Whether it has to be asked for.
+    pub fn still_needs(&mut self, value: TaskId) -> bool {
+        self.threads.change(|backlog| backlog.still_needs(value))
+    }
+
+    /// What the rank has sent so far, for tasks that ask.
+    pub fn count(&self, traffic: &Traffic) {
+        self.here.count(traffic);
     }
 
     /// Whether a thread runs something.
@@ -208,12 +255,12 @@ impl Server {
 
     /// Gives a value away.
     pub fn take(&mut self, value: TaskId) -> Option<Arc<Kept>> {
-        self.store.remove(&value)
+        self.store.remove(value)
     }
 
     /// Nobody needs a value any more.
     fn free(&mut self, value: TaskId) {
-        discard(self.store.remove(&value));
+        discard(self.store.remove(value));
         discard(self.actors.remove(&value));
         self.threads.change(|backlog| backlog.forgo(value));
     }
@@ -234,7 +281,7 @@ impl Server {
     }
 
     pub fn kept(&self, value: TaskId) -> Option<Arc<Kept>> {
-        self.store.get(&value).cloned()
+        self.store.get(value).cloned()
     }
 
     /// Takes back those of these tasks that have not begun.
@@ -245,19 +292,22 @@ impl Server {
 
     /// Has a value written as bytes for another rank; they are on the desk then.
     fn write(&mut self, value: TaskId, to: usize) {
-        let write = Write { value, to, kept: self.kept(value) };
+        self.have_done(Chore::Write(Write { value, to, kept: self.store.look_at(value).cloned() }));
+    }
+
+    fn have_done(&mut self, chore: Chore) {
         let writer = self.writer.get_or_insert_with(|| {
-            let (sender, writes) = channel::<Write>();
+            let (sender, chores) = channel::<Chore>();
             let (desk, call, place) = (Arc::clone(&self.desk), self.call, self.place.clone());
             let thread = std::thread::Builder::new().name("rankfold-writer".into());
-            let all = move || writes.into_iter().for_each(|write| write.carry_out(call, &place, &desk));
+            let all = move || chores.into_iter().for_each(|chore| chore.carry_out(call, &place, &desk));
             if let Err(error) = thread.spawn(all) {
                 tracing::warn!("{}: values are written by the thread that does everything else: {error}", self.place);
             }
             sender
         });
-        if let Err(SendError(write)) = writer.send(write) {
-            write.carry_out(self.call, &self.place, &self.desk);
+        if let Err(SendError(chore)) = writer.send(chore) {
+            chore.carry_out(self.call, &self.place, &self.desk);
         }
     }
 
@@ -274,8 +324,16 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         (0..self.watched).for_each(|_| Interrupts::watch().call_ends());
-        std::mem::take(&mut self.store).into_values().for_each(discard);
         std::mem::take(&mut self.actors).into_values().for_each(discard);
+    }
+}
+
+impl Chore {
+    fn carry_out(self, call: u64, place: &Place, desk: &Desk) {
+        match self {
+            Self::Write(write) => write.carry_out(call, place, desk),
+            Self::Spill(memory) => memory.spill(),
+        }
     }
 }
 

@@ -2,18 +2,15 @@
 
 use std::any::type_name;
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pool;
-use super::actor::{code_of, refused};
-use super::desk::{Desk, Payload, Slot};
-use super::function::{Data, Function, Refused, Writer};
+use super::encoded::{Encoded, Prepared};
+use super::function::{Data, Function};
 use super::remote::Remote;
-use crate::code::Code;
-use crate::error::{ErrorKind, Place, Result};
+use crate::error::Result;
+use crate::master::tasks::Order;
 use crate::master::tasks::demand::Demand;
-use crate::master::tasks::{Order, TaskId};
 
 /// The description of a task; made by [`Pool::task`], and good for one or many.
 ///
@@ -253,74 +250,45 @@ impl<'p> Task<'p> {
         R: Data,
     {
         let _ = function;
+        self.prepare(self.encode::<F, A, R, M>(&arguments)?).submit(self.pool)
+    }
+
+    /// The function and its arguments, for one task or many.
+    pub(super) fn encode<F, A, R, M>(&self, arguments: &A) -> Result<Encoded>
+    where
+        F: Function<A, R, M>,
+    {
         const {
             assert!(
                 size_of::<F>() == 0,
                 "a function for other ranks must not capture anything: pass it as an argument instead"
             );
         };
-        let Pool { desk, places, .. } = self.pool;
-        let mut writer = Writer::new(desk);
-        let code = F::write(&arguments, &mut writer).and_then(|()| code_of(F::entry()));
-        let Writer { bytes, needs, .. } = writer;
-        self.prepare(type_name::<F>(), code, bytes, needs)?.submit(desk, places)
+        let name = self.name_or(type_name::<F>());
+        Encoded::new(&self.pool.desk, name, F::entry(), |writer| F::write(arguments, writer))
     }
 
-    /// The task with what was asked for.
-    pub(super) fn prepare(
-        &self,
-        function: &'static str,
-        code: Result<Code, Refused>,
-        arguments: Vec<u8>,
-        needs: Vec<TaskId>,
-    ) -> Result<Prepared> {
-        let name = self.name.clone().map_or(Cow::Borrowed(function), Cow::Owned);
-        let mut prepared = Prepared::new(name, code, arguments, needs, self.pool.parent)?;
+    /// A task with what was asked for.
+    pub(super) fn prepare(&self, encoded: Encoded) -> Prepared {
         let mut demand = self.demand.clone();
         if let (false, Some(rank)) = (demand.is_none(), self.on) {
             demand.among = Some([rank].into());
         }
-        let Prepared { order, payload } = &mut prepared;
-        (order.priority, order.on, order.retries) = (self.priority, self.on, self.retries);
-        (order.demand, order.rests) = (demand, !self.backoff.is_zero());
-        (payload.timeout, payload.backoff) = (self.timeout, self.backoff);
-        Ok(prepared)
-    }
-}
-
-/// A task that can be submitted.
-pub(super) struct Prepared {
-    pub order: Order,
-    pub payload: Payload,
-}
-
-impl Prepared {
-    pub fn new(
-        name: Cow<'static, str>,
-        code: Result<Code, Refused>,
-        arguments: Vec<u8>,
-        needs: Vec<TaskId>,
-        parent: Option<(TaskId, u32)>,
-    ) -> Result<Self> {
-        let code = code.map_err(|why| refused(&name, why))?;
-        let (parent, depth) = parent.map_or((None, 0), |(task, depth)| (Some(task), depth + 1));
-        let order = Order { kind: code.number(), needs, parent, depth, ..Order::default() };
-        Ok(Self { order, payload: Payload::new(name, code, arguments, Some(Arc::default())) })
+        let order = Order {
+            priority: self.priority,
+            on: self.on,
+            retries: self.retries,
+            demand,
+            rests: !self.backoff.is_zero(),
+            ..Order::default()
+        };
+        let mut prepared = encoded.prepare(self.pool.around(), order);
+        (prepared.payload.timeout, prepared.payload.backoff) = (self.timeout, self.backoff);
+        prepared
     }
 
-    /// Submits it. Gives its number, and where its end will be seen.
-    pub fn post(self, desk: &Desk) -> Result<(TaskId, Arc<Slot>)> {
-        let Self { order, payload } = self;
-        let (name, slot) = (payload.name.clone(), payload.slot.clone().expect("it was prepared here"));
-        match desk.submit(order, payload) {
-            Ok(task) => Ok((task, slot)),
-            Err(why) => Err(why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_string() }.into())),
-        }
-    }
-
-    pub fn submit<R: Data>(self, desk: &Arc<Desk>, places: &Arc<[Place]>) -> Result<Remote<R>> {
-        let name = self.payload.name.clone();
-        let (task, slot) = self.post(desk)?;
-        Ok(Remote::new(task, slot, Arc::clone(desk), name, Arc::clone(places)))
+    /// What errors call it, if it has a name of its own.
+    pub(super) fn name_or(&self, other: &'static str) -> Cow<'static, str> {
+        self.name.clone().map_or(Cow::Borrowed(other), Cow::Owned)
     }
 }

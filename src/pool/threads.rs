@@ -14,6 +14,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::desk::{Desk, Note};
 use super::server::Absent;
+use super::variables::Here;
 use crate::code::Entry;
 use crate::error::Place;
 use crate::lock::lock;
@@ -66,6 +67,8 @@ struct Runs {
 
 /// A task that was not begun.
 pub(super) struct Work {
+    /// What it can ask of its rank.
+    pub here: Arc<Here>,
     pub entry: Result<Entry, Absent>,
     pub arguments: Vec<u8>,
     pub values: Vec<TaskId>,
@@ -257,7 +260,7 @@ impl Threads {
     }
 
     fn run(self: &Arc<Self>, job: Job<Work>, number: u64, is_to_stop: Arc<AtomicBool>) {
-        let Job { task, depth, work: Work { entry, arguments, inputs, actor, came, .. }, .. } = job;
+        let Job { task, depth, work: Work { here, entry, arguments, inputs, actor, came, .. }, .. } = job;
         let inputs: Vec<Arc<Kept>> = inputs.into_iter().flatten().collect();
         let threads = Arc::clone(self);
         let (has_stopped, waited) = (std::cell::Cell::new(false), std::cell::Cell::new(Duration::ZERO));
@@ -268,7 +271,8 @@ impl Threads {
         let result = match entry {
             Ok(_) if has_died => Err(Trouble::Dead),
             Ok(entry) => {
-                runner::run(entry, &arguments, inputs, state.as_deref_mut().and_then(|state| state.as_deref_mut()))
+                let state = state.as_deref_mut().and_then(|state| state.as_deref_mut());
+                here.run(|| runner::run(entry, &arguments, inputs, state)).map(|made| here.measure(made))
             }
             Err(Absent::Unfit(unfit)) => Err(Trouble::Unfit(unfit)),
             Err(Absent::Gone(problem)) => Err(Trouble::Internal(problem)),

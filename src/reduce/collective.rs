@@ -84,7 +84,7 @@ where
         mine = gathered;
         packed
     };
-    if !rank.lost.is_empty() {
+    if !rank.may_meet() {
         climb(rank, &kernel, &mut mine, packed, &combine)?;
         let value = if rank.rank() == 0 { mine.complete(call, rank) } else { Ok(None) };
         return Ok((kernel.announce(rank, value, to_all)?, mine.reports));
@@ -142,7 +142,7 @@ fn climb<T: Serialize + DeserializeOwned + Send>(
 
 /// From rank 0 to all others.
 fn tell(rank: &mut Rank, bytes: Vec<u8>) -> Result<(), Error> {
-    if rank.lost.is_empty() {
+    if rank.may_meet() {
         return rank.collective(Collective::Broadcast(bytes)).map(drop);
     }
     (1..rank.size()).try_for_each(|other| rank.send_bytes(other, Channel::Partials, bytes.clone()))
@@ -222,7 +222,7 @@ impl Encoding<'_> {
             }
             return failure.map_or(Ok(value?.map_or(Value::Empty, Value::Here)), Err);
         }
-        let bytes = if rank.lost.is_empty() {
+        let bytes = if rank.may_meet() {
             rank.collective(Collective::Broadcast(Vec::new()))?.swap_remove(0)
         } else {
             rank.partials_from(0)?

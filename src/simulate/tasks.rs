@@ -2,6 +2,7 @@
 //! waits at random, ranks that are lost, and judges that know what every value has to be.
 
 mod inner;
+mod given;
 mod judges;
 mod program;
 mod ranks;
@@ -155,6 +156,7 @@ impl Truth {
 struct Worker {
     threads: usize,
     running: usize,
+    has_come: bool,
     is_lost: bool,
     backlog: Backlog<Vec<(TaskId, Option<u64>)>>,
     store: BTreeMap<TaskId, u64>,
@@ -207,6 +209,15 @@ enum Happening {
         task: TaskId,
         value: Option<u64>,
     },
+    /// A broadcast begins, or is given up.
+    Expect {
+        worker: usize,
+        task: TaskId,
+    },
+    GiveUp {
+        worker: usize,
+        task: TaskId,
+    },
     /// A thread is through with a task.
     Through {
         worker: usize,
@@ -239,6 +250,8 @@ impl Happening {
             | Self::Free { worker, .. }
             | Self::Told { worker, .. }
             | Self::Miss { worker, .. }
+            | Self::Expect { worker, .. }
+            | Self::GiveUp { worker, .. }
             | Self::Through { worker, .. }
             | Self::Fetch { at: worker, .. }
             | Self::Value { to: Some(worker), .. } => Some(*worker),
@@ -260,6 +273,7 @@ impl Trial {
         let worker = |threads: &u32| Worker {
             threads: *threads as usize,
             running: 0,
+            has_come: false,
             is_lost: false,
             backlog: Backlog::default(),
             store: BTreeMap::new(),
@@ -344,7 +358,10 @@ impl Trial {
         match happening {
             happening if happening.at().is_some() => return self.happen_at_a_worker(happening),
             Happening::Program => self.program(),
-            Happening::Ready(worker) => self.tasks.handle(Event::Ready { worker }),
+            Happening::Ready(worker) => {
+                self.workers[worker].has_come = true;
+                self.tasks.handle(Event::Ready { worker });
+            }
             Happening::Asked(ask) => self.on_asked(ask),
             Happening::Rested(task) => self.tasks.handle(Event::Rested { task }),
             Happening::Value { to: None, task, value } => self.got(task, value)?,

@@ -99,6 +99,20 @@ impl<W> Backlog<W> {
         back
     }
 
+    /// A value comes by itself from this rank: nobody has to ask for it.
+    pub fn expect(&mut self, value: TaskId, from: usize) {
+        self.lacking.entry(value).or_insert((from, Vec::new()));
+    }
+
+    /// A value does not come by itself after all. Whether somebody waits for it, and has to ask for it.
+    pub fn still_needs(&mut self, value: TaskId) -> bool {
+        let is_needed = self.lacking.get(&value).is_some_and(|(_, waiting)| !waiting.is_empty());
+        if !is_needed {
+            self.lacking.remove(&value);
+        }
+        is_needed
+    }
+
     /// A value is here, or will never be: `fill` hands it to each task that has waited for it. False if nobody has asked
     /// for it, or wants it any more.
     pub fn arrived(&mut self, value: TaskId, mut fill: impl FnMut(&mut W)) -> bool {
@@ -216,6 +230,18 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_by_itself_is_not_asked_for_unless_it_does_not_come() {
+        let mut backlog = Backlog::default();
+        (100..103).for_each(|value| backlog.expect(value, 0));
+        assert_eq!(backlog.give(job(1, 0, 0), &[(100, 3), (101, 0)].into()), []);
+        assert!(backlog.arrived(100, |work| *work += 1) && backlog.next().is_none());
+        // Tasks wait for the second, so it is fetched; nobody for the third.
+        assert!(backlog.still_needs(101) && !backlog.still_needs(102) && !backlog.still_needs(103));
+        assert!(backlog.arrived(101, |work| *work += 1) && !backlog.arrived(102, |_| {}));
+        assert_eq!(next(&mut backlog), Some((1, 2)));
+    }
+
+    #[test]
     fn what_waits_for_a_lost_rank_is_given_back() {
         let mut backlog = Backlog::default();
         backlog.give(job(1, 0, ()), &[(100, 1), (101, 2)].into());
@@ -248,7 +274,7 @@ mod tests {
         backlog.through(100);
         assert_eq!(begin(&mut backlog), None);
         backlog.give(call(8, 100), &[(1000, 3)].into());
-        backlog.give(call(9, 200), &[(1000, 3)].into());
+        backlog.give(call(9, 300), &[(1000, 3)].into());
         assert_eq!(backlog.dissolve(100), [8]);
         assert!(backlog.arrived(1000, |()| {}) && begin(&mut backlog) == Some(9));
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::caught::catch;
+use super::scratch::{Scratch, Sheet};
 use crate::error::{Error, ErrorKind, Place};
 use crate::lock::lock;
 use crate::pool::function::Data;
@@ -20,12 +21,36 @@ enum Content {
     Bytes(Arc<Vec<u8>>, usize),
     Value {
         value: Arc<dyn Any + Send + Sync>,
-        encode: Encode,
+        codec: &'static Codec,
     },
+    /// As bytes in a file.
+    OnDisk(Arc<Sheet>),
 }
 
-/// Writes a value of the type that it was made for behind what is in the buffer already.
-type Encode = fn(&(dyn Any + Send + Sync), &mut Vec<u8>) -> Result<(), Unfit>;
+/// What can be done with a value of the type that it was made for.
+struct Codec {
+    /// Writes it behind what is in the buffer already.
+    encode: fn(&(dyn Any + Send + Sync), &mut Vec<u8>) -> Result<(), Unfit>,
+    /// How many bytes that would be.
+    length: fn(&(dyn Any + Send + Sync)) -> u64,
+}
+
+impl Codec {
+    fn of<T: Data>() -> &'static Self {
+        const {
+            &Self {
+                encode: |value, buffer| {
+                    let value: &T = value.downcast_ref().expect("it was made with a value of this type");
+                    wire::encode_after(buffer, value).map_err(|message| unfit::<T>("encoded", message))
+                },
+                length: |value| {
+                    let value: &T = value.downcast_ref().expect("it was made with a value of this type");
+                    wire::length_up_to(value, usize::MAX)
+                },
+            }
+        }
+    }
+}
 
 /// A value of this type cannot be written as bytes, or read from them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,11 +62,12 @@ pub(crate) struct Unfit {
 
 impl Kept {
     pub fn value<T: Data>(value: T) -> Self {
-        let encode: Encode = |value, buffer| {
-            let value: &T = value.downcast_ref().expect("it was made with a value of this type");
-            wire::encode_after(buffer, value).map_err(|message| unfit::<T>("encoded", message))
-        };
-        Self(Mutex::new(Content::Value { value: Arc::new(value), encode }))
+        Self::shared(Arc::new(value))
+    }
+
+    /// A value that others here have as well.
+    pub fn shared<T: Data>(value: Arc<T>) -> Self {
+        Self(Mutex::new(Content::Value { value, codec: Codec::of::<T>() }))
     }
 
     /// A value as bytes, with so many other bytes in front.
@@ -49,16 +75,21 @@ impl Kept {
         Self(Mutex::new(Content::Bytes(bytes.into(), front)))
     }
 
-    /// The value, to be shared. What has arrived as bytes is decoded by the first who asks.
+    /// The value, to be shared. What has arrived as bytes, or is on the disk, is decoded by the first who asks.
     pub fn share<T: Data>(&self) -> Result<Arc<T>, Unfit> {
         let mut content = self.lock();
+        if let Content::OnDisk(sheet) = &*content {
+            let mut bytes = Vec::new();
+            read_back(sheet, &mut bytes, type_name::<T>())?;
+            *content = Content::Bytes(Arc::new(bytes), 0);
+        }
         if let Content::Bytes(bytes, front) = &*content {
             let value: T = wire::decode(&bytes[*front..]).map_err(|message| unfit::<T>("decoded", message))?;
             *content = Self::value(value).0.into_inner().unwrap_or_else(PoisonError::into_inner);
         }
         match &*content {
             Content::Value { value, .. } => Arc::clone(value).downcast().map_err(|_| another::<T>()),
-            Content::Bytes(..) => unreachable!("it was decoded just now"),
+            Content::Bytes(..) | Content::OnDisk(_) => unreachable!("it was decoded just now"),
         }
     }
 
@@ -74,16 +105,81 @@ impl Kept {
         })
     }
 
+    /// A copy of the value, made by way of bytes.
+    pub fn copy<T: Data>(&self) -> Result<T, Unfit> {
+        let decode = |bytes: &[u8]| wire::decode(bytes).map_err(|message| unfit::<T>("decoded", message));
+        if let Content::Bytes(bytes, front) = self.hold() {
+            return decode(&bytes[front..]);
+        }
+        let mut bytes = Vec::new();
+        self.write(&mut bytes)?;
+        decode(&bytes)
+    }
+
     /// Appends the value as bytes. The buffer may hold a part of it after an error.
     pub fn write(&self, buffer: &mut Vec<u8>) -> Result<(), Unfit> {
-        let (value, encode) = match &*self.lock() {
+        match self.hold() {
             Content::Bytes(bytes, front) => {
-                buffer.extend_from_slice(&bytes[*front..]);
-                return Ok(());
+                buffer.extend_from_slice(&bytes[front..]);
+                Ok(())
             }
-            Content::Value { value, encode } => (Arc::clone(value), *encode),
+            Content::Value { value, codec } => (codec.encode)(&*value, buffer),
+            Content::OnDisk(sheet) => read_back(&sheet, buffer, "this task"),
+        }
+    }
+
+    /// How many bytes the value has, or had when it was written.
+    pub fn length(&self) -> u64 {
+        match self.hold() {
+            Content::Bytes(bytes, front) => (bytes.len() - front) as u64,
+            Content::Value { value, codec } => (codec.length)(&*value),
+            Content::OnDisk(sheet) => sheet.length() as u64,
+        }
+    }
+
+    /// Puts the value on the disk. False if it cannot go there: somebody shares it, or it cannot be encoded.
+    pub fn spill(&self, scratch: &Arc<Scratch>) -> std::io::Result<bool> {
+        let held = self.hold();
+        let sheet = match &held {
+            Content::OnDisk(_) => return Ok(true),
+            Content::Bytes(bytes, front) => scratch.write(&bytes[*front..])?,
+            Content::Value { value, codec } => {
+                let mut bytes = Vec::new();
+                // The content has it, and this thread.
+                let is_shared = Arc::strong_count(value) > 2;
+                if is_shared || !catch(|| (codec.encode)(&**value, &mut bytes)).is_ok_and(|encoded| encoded.is_ok()) {
+                    return Ok(false);
+                }
+                scratch.write(&bytes)?
+            }
         };
-        encode(&*value, buffer)
+        let mut content = self.lock();
+        // Who has come for it meanwhile has it in memory.
+        let is_same = match (&held, &*content) {
+            (Content::Bytes(held, _), Content::Bytes(now, _)) => Arc::ptr_eq(held, now),
+            (Content::Value { value: held, .. }, Content::Value { value: now, .. }) => {
+                Arc::ptr_eq(held, now) && Arc::strong_count(held) == 2
+            }
+            _ => false,
+        };
+        let before = is_same.then(|| std::mem::replace(&mut *content, Content::OnDisk(Arc::new(sheet))));
+        drop(content);
+        discard((before, held));
+        Ok(is_same)
+    }
+
+    #[cfg(test)]
+    pub fn is_on_disk(&self) -> bool {
+        matches!(&*self.lock(), Content::OnDisk(_))
+    }
+
+    /// The content as it is now, so that nobody waits while something is done with it.
+    fn hold(&self) -> Content {
+        match &*self.lock() {
+            Content::Bytes(bytes, front) => Content::Bytes(Arc::clone(bytes), *front),
+            Content::Value { value, codec } => Content::Value { value: Arc::clone(value), codec },
+            Content::OnDisk(sheet) => Content::OnDisk(Arc::clone(sheet)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Content> {
@@ -93,6 +189,14 @@ impl Kept {
 
 fn unfit<T>(doing: &str, message: String) -> Unfit {
     Unfit { type_name: type_name::<T>().into(), doing: doing.into(), message }
+}
+
+/// Appends what is on the disk.
+fn read_back(sheet: &Sheet, buffer: &mut Vec<u8>, type_name: &str) -> Result<(), Unfit> {
+    sheet.read(buffer).map_err(|error| {
+        let message = format!("it was written to a file, since it did not fit in memory: {error}");
+        Unfit { type_name: type_name.into(), doing: "read back".into(), message }
+    })
 }
 
 fn another<T>() -> Unfit {
@@ -121,6 +225,7 @@ impl fmt::Debug for Kept {
         f.write_str(match &*self.lock() {
             Content::Bytes(..) => "Kept(bytes)",
             Content::Value { .. } => "Kept(value)",
+            Content::OnDisk(_) => "Kept(on disk)",
         })
     }
 }

@@ -8,6 +8,9 @@
 //! runner        one task: its arguments, the function, its result
 //! usage         what a task has used
 //! kept          a value that stays where it was made
+//! store         the values that a rank keeps
+//! spill         which of them go to the disk where memory is short (pure)
+//! scratch       the folder for them
 //! caught        panics of the user's functions, turned into values
 //! precautions   what is done about leaves that have ended ranks before
 //! ```
@@ -19,5 +22,8 @@ pub(crate) mod precautions;
 pub(crate) mod backlog;
 pub(crate) mod kept;
 pub(crate) mod runner;
+pub(crate) mod scratch;
+pub(crate) mod spill;
+pub(crate) mod store;
 mod table;
 pub(crate) mod usage;

@@ -67,6 +67,11 @@ impl std::fmt::Debug for Made {
 pub enum Trouble {
     Panicked(Caught),
     Unfit(Unfit),
+    /// It asks for what there is not.
+    Refused {
+        problem: String,
+        remedy: &'static str,
+    },
     Internal(String),
     /// It was asked to, and did.
     Stopped,
@@ -121,18 +126,48 @@ impl<'t> Reader<'t> {
 
     /// The next argument that is kept.
     pub(crate) fn input<T: Data>(&mut self) -> Result<Arc<T>, Trouble> {
-        let input = self.inputs.next();
-        input.ok_or_else(|| Trouble::Internal("a task came without its inputs".into()))?.share().map_err(Trouble::Unfit)
+        self.next()?.share().map_err(Trouble::Unfit)
+    }
+
+    /// A copy of the next argument that is kept, for who needs a value of his own.
+    pub(crate) fn copy<T: Data>(&mut self) -> Result<T, Trouble> {
+        self.next()?.copy().map_err(Trouble::Unfit)
+    }
+
+    fn next(&mut self) -> Result<&'t Kept, Trouble> {
+        let input = self.inputs.next().ok_or_else(|| Trouble::Internal("a task came without its inputs".into()))?;
+        Ok(input)
     }
 }
 
 impl Made {
     pub(crate) fn of<T: Data>(value: T) -> Result<Self, Trouble> {
-        match wire::encode_up_to(&value, SMALL) {
+        Self::make::<T, _>(value, |value| value, |value| Kept::shared(Arc::new(value)))
+    }
+
+    /// A value that others here have as well.
+    pub(crate) fn shared<T: Data>(value: Arc<T>) -> Result<Self, Trouble> {
+        Self::make::<T, _>(value, |value| value, Kept::shared)
+    }
+
+    /// The same, with all its bytes counted.
+    pub(crate) fn measured(self) -> Self {
+        match self {
+            Self::Large(kept, bytes) if bytes >= MEASURED as u64 => {
+                // What panics when it is encoded is told to whoever wants it.
+                let bytes = catch(|| kept.length()).unwrap_or(bytes);
+                Self::Large(kept, bytes)
+            }
+            other => other,
+        }
+    }
+
+    fn make<T: Data, V>(value: V, see: fn(&V) -> &T, keep: fn(V) -> Kept) -> Result<Self, Trouble> {
+        match wire::encode_up_to(see(&value), SMALL) {
             Ok(Some(bytes)) => Ok(Self::Small(bytes)),
             Ok(None) => {
-                let bytes = wire::length_up_to(&value, MEASURED);
-                Ok(Self::Large(Kept::value(value), bytes))
+                let bytes = wire::length_up_to(see(&value), MEASURED);
+                Ok(Self::Large(keep(value), bytes))
             }
             Err(message) => {
                 Err(Trouble::Unfit(Unfit { type_name: type_name::<T>().into(), doing: "encoded".into(), message }))
@@ -158,6 +193,7 @@ impl Trouble {
             }
             .into(),
             Self::Unfit(unfit) => unfit.into_error(&call, &place),
+            Self::Refused { problem, remedy } => ErrorKind::Refused { call, problem, remedy: remedy.into() }.into(),
             Self::Internal(message) => ErrorKind::Internal { call, place, message }.into(),
             Self::Dead => ErrorKind::Internal { call, place, message: "its actor has died".into() }.into(),
             Self::Stopped => ErrorKind::Cancelled { task: call }.into(),

@@ -76,6 +76,10 @@ fn the_examples_print_the_same_everywhere() {
     assert!(counts.starts_with("30000\ta\n30000\tüber\n"), "{counts}");
     let primes = same_everywhere(&["primes", &numbers]);
     assert!(primes.starts_with("2\tprime\n"), "{primes}");
+    let scores = same_everywhere(&["scatter_gather", "--numbers", "100003", "--parts", "7"]);
+    assert!(scores.starts_with("100003 numbers, mean 0.5") && scores.lines().count() == 2, "{scores}");
+    let sum = same_everywhere(&["tree_reduction", "--arrays", "13", "--length", "20000"]);
+    assert!(sum.starts_with("sum = 1") && sum.ends_with(", in 4 levels\n"), "{sum}");
 }
 
 #[test]

@@ -125,6 +125,7 @@ pub fn run_disturbed(mut command: Command, limit: Duration, mut disturb: impl Fn
         "RANKFOLD_PROGRESS",
         "RANKFOLD_PATIENCE",
         "RANKFOLD_JOURNAL",
+        "RANKFOLD_MEMORY",
     ] {
         if command.get_envs().all(|(name, _)| name != unset) {
             command.env_remove(unset);

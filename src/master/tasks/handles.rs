@@ -1,9 +1,46 @@
 //! What becomes of tasks when those who have handles on them want the value, let go, or change their mind.
 
-use super::{Action, Handle, State, Task, TaskId, Tasks, cancelled};
+use std::collections::BTreeSet;
+
+use super::{Action, Handle, Order, State, Task, TaskId, Tasks, cancelled};
+use crate::error::Error;
 use crate::simulate::mutant::{Mutant, planted};
 
 impl<P> Tasks<P> {
+    pub(super) fn give(&mut self, task: TaskId, bytes: Option<u64>, payload: P) {
+        let state = match bytes {
+            None => State::Small,
+            Some(bytes) => State::Large { holders: vec![0], coming: BTreeSet::new(), bytes },
+        };
+        let (order, readers, handle) = (Order::default(), BTreeSet::new(), Handle::Held);
+        let entry =
+            Task { payload, order, state, lacks: 0, readers, attempts: 0, handle, cancelled: false, is_told: true };
+        self.tasks.insert(task, entry);
+    }
+
+    /// A value is on its way to everybody from now on. False if there is no such value.
+    pub fn spread(&mut self, task: TaskId) -> bool {
+        let Some(Task { state: State::Large { holders, coming, .. }, .. }) = self.tasks.get_mut(&task) else {
+            return false;
+        };
+        coming.extend(self.present.iter().filter(|worker| !holders.contains(worker)));
+        true
+    }
+
+    /// The workers that have a value for sure, in order: none before it exists.
+    pub fn holders(&self, task: TaskId) -> Result<Vec<usize>, Error> {
+        match self.tasks.get(&task).map(|task| &task.state) {
+            Some(State::Small) => Ok(vec![0]),
+            Some(State::Large { holders, .. }) => {
+                let mut holders = holders.clone();
+                holders.sort_unstable();
+                Ok(holders)
+            }
+            Some(State::Failed(error)) => Err(error.clone()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     pub(super) fn cancel(&mut self, task: TaskId) {
         let Some(entry) = self.tasks.get_mut(&task) else { return };
         match entry.state {

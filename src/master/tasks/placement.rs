@@ -194,7 +194,8 @@ impl Placement {
     fn near(&self, held: &BTreeMap<usize, u64>) -> Option<usize> {
         let total: u64 = held.values().sum();
         let most = held.iter().filter(|(worker, _)| self.workers[**worker].is_present);
-        let (worker, there) = most.max_by_key(|(worker, bytes)| (**bytes, Reverse(**worker)))?;
+        let least = |worker: usize| (Reverse(self.workers[worker].load()), Reverse(worker));
+        let (worker, there) = most.max_by_key(|(worker, bytes)| (**bytes, least(**worker)))?;
         let load = self.workers[*worker].load().saturating_sub(HORIZON);
         let waiting = load + if total > *there { moving(total - there) } else { 0 };
         let elsewhere = self.roomy.first().map_or(u64::MAX, |(load, _)| load + moving(total));

@@ -143,3 +143,49 @@ fn a_detached_task_that_has_failed_already_is_told_of() {
     assert!(all.iter().any(|action| action.starts_with("Tell")), "{all:?}");
     assert_eq!(tasks.known().count(), 0);
 }
+
+#[test]
+fn a_value_that_is_given_can_be_read_at_once_and_counts_where_it_was_read() {
+    let mut tasks = tasks(&[1, 1, 1]);
+    tasks.handle(Event::Given { task: 0, bytes: Some(100 << 20), payload: "" });
+    assert!(tasks.spread(0) && !tasks.spread(7));
+    assert_eq!(tasks.holders(0).unwrap(), [0]);
+    // It is on its way to everybody: no rank is better than another.
+    (1..4).for_each(|task| submit(&mut tasks, task, &[0]));
+    let mut all = actions(&mut tasks);
+    all.sort();
+    assert_eq!(all, [1, 2, 3].map(|task| format!("{task} on {} with [(0, At(0))]", task - 1)));
+    end_large(&mut tasks, 2, 3, 10_000);
+    assert_eq!(tasks.holders(0).unwrap(), [0, 2]);
+    tasks.handle(Event::Released { task: 0 });
+    (1..3).for_each(|task| end_large(&mut tasks, task as usize - 1, task, 10_000));
+    let freed: Vec<String> = actions(&mut tasks).into_iter().filter(|action| action.starts_with("free 0")).collect();
+    assert_eq!(freed.len(), 3);
+    assert_eq!(tasks.holders(0).unwrap(), []);
+    // A small one goes with the tasks that need it.
+    tasks.handle(Event::Given { task: 9, bytes: None, payload: "" });
+    submit(&mut tasks, 10, &[9]);
+    assert!(actions(&mut tasks).iter().any(|action| action.contains("(9, Small)")) && !tasks.spread(9));
+}
+
+#[test]
+fn tasks_that_need_what_several_have_go_to_the_one_with_least_to_do_and_ask_different_ones() {
+    let mut tasks = tasks(&[1, 1, 1, 1]);
+    tasks.handle(Event::Given { task: 0, bytes: Some(1 << 30), payload: "" });
+    for worker in [1, 2] {
+        let order = Order { needs: vec![0], on: Some(worker), ..Order::default() };
+        tasks.handle(Event::Submitted { task: worker as TaskId, order, payload: "" });
+        actions(&mut tasks);
+        tasks.handle(Event::Ended { worker, task: worker as TaskId, ending: Ending::Small { seconds: 0.1 } });
+    }
+    actions(&mut tasks);
+    let mut places = BTreeSet::new();
+    for task in 10..13 {
+        submit(&mut tasks, task, &[0]);
+        places.extend(actions(&mut tasks).into_iter().map(|action| action.split(' ').nth(2).unwrap().to_owned()));
+    }
+    assert_eq!(places, ["0", "1", "2"].map(str::to_owned).into());
+    let order = Order { needs: vec![0], on: Some(3), ..Order::default() };
+    tasks.handle(Event::Submitted { task: 20, order, payload: "" });
+    assert_eq!(actions(&mut tasks), ["20 on 3 with [(0, At(0))]"]);
+}

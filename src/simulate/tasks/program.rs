@@ -43,6 +43,7 @@ impl Trial {
             }
             (4, _) if self.dice.random_bool(0.3) => self.submit_actor(),
             (roll, _) if roll >= 10 - self.calls && !self.actors.is_empty() => self.call(),
+            (4, _) if self.workers[0].has_come => self.give(),
             _ => self.submit(),
         }
         let pause = if self.dice.random_bool(0.2) { 500 } else { 5 };

@@ -31,6 +31,8 @@ impl Trial {
                 self.workers[worker].store.remove(&task);
                 self.workers[worker].backlog.forgo(task);
             }
+            Happening::Expect { worker, task } => self.expect(worker, task),
+            Happening::GiveUp { worker, task } => self.give_up(worker, task),
             Happening::Miss { worker, lost } => {
                 self.miss_inner(worker, lost);
                 let tasks = self.workers[worker].backlog.miss(lost);

@@ -13,6 +13,7 @@ pub mod graph;
 pub mod journal;
 pub mod poison;
 pub mod pool;
+pub mod pool_direct;
 pub mod results;
 pub mod results_large;
 pub mod silence;
@@ -31,6 +32,7 @@ pub fn play(world: &World, arguments: &[String]) -> Outcome {
         .or_else(|| poison::play(world, scenario, rest))
         .or_else(|| pool::play(world, scenario, rest))
         .or_else(|| graph::play(world, scenario, rest))
+        .or_else(|| pool_direct::play(world, scenario, rest))
         .or_else(|| silence::play(world, scenario, rest))
         .or_else(|| results::play(world, scenario, rest))
         .unwrap_or_else(|| Err(format!("there is no scenario `{scenario}`").into()))

@@ -1,0 +1,76 @@
+//! What rank 0 looks after in a pool while nothing else happens: ranks that fall silent or leave, and the clock.
+
+use std::time::Instant;
+
+use super::{Host, LOOK_AFTER};
+use crate::error::{Error, ErrorKind};
+use crate::master::tasks::Event;
+use crate::pool::server::Looked;
+
+impl Host<'_> {
+    pub(super) fn look_around(&mut self) -> Result<(), Error> {
+        if !self.rank.is_time_to_look_around() {
+            return Ok(());
+        }
+        for (worker, silence) in self.rank.look_around()? {
+            if !self.entered.contains(&worker) {
+                // It is busy with something of the program's own, and waited for.
+                continue;
+            }
+            let seconds = silence.as_secs();
+            let (place, waiting) = (self.rank.places[worker].clone(), self.rank.place.clone());
+            eprintln!(
+                "rankfold: warning: {place} has not answered for {seconds} s; its tasks run on other ranks, and the values \
+                 that it alone had are lost (RANKFOLD_PATIENCE=seconds bears longer silence)"
+            );
+            self.lose(worker, &ErrorKind::Silent { place, seconds, waiting }.into())?;
+        }
+        Ok(())
+    }
+
+    /// A rank is not relied on any more.
+    pub(super) fn lose(&mut self, worker: usize, error: &Error) -> Result<(), Error> {
+        if !self.rank.lost.insert(worker) {
+            return Ok(());
+        }
+        self.told.remove(&worker);
+        self.tasks.handle(Event::Lost { worker, error: error.clone() });
+        self.give_up_broadcasting()?;
+        // Another rank may have a copy of what it was to send.
+        for task in self.bringing.missed(worker) {
+            self.tasks.handle(Event::Wanted { task, taken: false });
+        }
+        Ok(())
+    }
+
+    /// Looks at the clock for the tasks that have one.
+    pub(super) fn look_after(&mut self) {
+        if self.looked.elapsed() < LOOK_AFTER {
+            return;
+        }
+        self.looked = Instant::now();
+        for task in self.rests.over(self.looked) {
+            self.tasks.handle(Event::Rested { task });
+        }
+        let Looked { late, returned, hung } = self.server.look_after(self.rank.patience.bound());
+        late.into_iter().for_each(|ended| self.on_ended(0, ended));
+        self.tasks.handle(Event::Returned { worker: 0, tasks: returned });
+        if let Some(task) = hung {
+            let name = self.late.get(&task).cloned().unwrap_or_else(|| self.name_of(task));
+            let place = &self.rank.place;
+            eprintln!(
+                "rankfold: warning: {name} goes on on {place} long after its time was up, and keeps a thread from others"
+            );
+        }
+    }
+
+    /// A rank that left the program before the pool began will never serve.
+    pub(super) fn look_for_leavers(&mut self) {
+        let call = self.rank.call;
+        let early = self.rank.left.iter().find(|(_, calls)| **calls < call);
+        let Some((rank, calls)) = early.map(|(rank, calls)| (*rank, *calls)) else { return };
+        let (place, waiting) = (self.rank.places[rank].clone(), self.rank.place.clone());
+        let name = self.signature.name.clone();
+        self.broken.get_or_insert_with(|| ErrorKind::Left { call: name, place, calls, waiting, number: call }.into());
+    }
+}
