@@ -67,3 +67,17 @@ fn a_rank_whose_task_never_ends_is_given_up() {
     assert_eq!(ended.output(), "4950\n", "{ended}");
     ended.times(1, "rank 1 @ is given up, since endless goes on there long after its time was up");
 }
+
+#[test]
+fn calls_of_actors_keep_their_order_on_any_number_of_ranks() {
+    let output = same_everywhere(&["test-spmd", "pool-actors"]);
+    assert!(output.starts_with("840 ") && output.ends_with("[Some(70), None, Some(50)]\n"), "{output}");
+}
+
+#[test]
+fn an_actor_whose_rank_stops_begins_anew_elsewhere() {
+    let Some(mpirun) = launcher() else { return };
+    let ended = mpirun.run_parts(&[(3, &[("RANKFOLD_PATIENCE", "3")], &["test-spmd", "pool-actor-stops"])]);
+    assert_eq!(ended.output(), "[5, 1, 2, 3]\n", "{ended}");
+    ended.times(1, "has not answered for ");
+}

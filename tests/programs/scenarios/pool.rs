@@ -16,6 +16,8 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
         "pool-forgets" => Some(pool(world, forgets)),
         "pool-stops" => Some(pool(world, stops)),
         "pool-inner" => Some(pool(world, inner)),
+        "pool-actors" => Some(pool(world, actors)),
+        "pool-actor-stops" => Some(pool(world, actor_stops)),
         "pool-resources" => Some(pool(world, resources)),
         "pool-hangs" => Some(pool(world, hangs)),
         "pool-or-call" if is_culprit => Some(world.map_reduce(0..10u64, |n| n, add).map(drop).map_err(Into::into)),
@@ -170,4 +172,45 @@ fn hangs(pool: &Pool) -> Result<Vec<String>> {
         "{lost}"
     );
     Ok(vec![pool.map(|n: u64| n, 0..100)?.into_iter().map(Remote::get).sum::<Result<u64>>()?.to_string()])
+}
+
+/// Calls keep their order though their arguments come from everywhere, and an actor begins anew.
+fn actors(pool: &Pool) -> Result<Vec<String>> {
+    let last = pool.size() - 1;
+    let log = pool.task().on(last).actor(Vec::<u64>::new, ())?;
+    for n in 0..40 {
+        let part = pool.task().on(n as usize % pool.size()).submit(squares, (n,))?;
+        log.call(|log: &mut Vec<u64>, part: &[u64]| log.push(total(part)), (&part,))?.detach();
+        (0..20).try_for_each(|m| log.call(|log: &mut Vec<u64>, m: u64| log.push(m), (m,)).map(Remote::detach))?;
+    }
+    let log = log.call(|log: &mut Vec<u64>| log.clone(), ())?.get()?;
+    let counter = pool.task().restarts(1).actor(|| 100u64, ())?;
+    let take = |left: &mut u64, n: u64| {
+        *left = left.checked_sub(n).expect("there is enough");
+        *left
+    };
+    let takes = [30, 90, 50].map(|n| counter.call(take, (n,)));
+    let takes = takes.into_iter().map(|take| Ok(take?.get().ok())).collect::<Result<Vec<_>>>()?;
+    Ok(vec![format!("{} {:x} {takes:?}", log.len(), total(&log))])
+}
+
+/// The rank of an actor stops: the calls that it had are errors, and the actor begins anew on another rank.
+fn actor_stops(pool: &Pool) -> Result<Vec<String>> {
+    let count = |n: &mut u64| {
+        *n += 1;
+        *n
+    };
+    let actor = pool.task().among([1, 2]).restarts(1).actor(|| 0u64, ())?;
+    (0..4).try_for_each(|_| actor.call(count, ()).map(Remote::detach))?;
+    let fifth = actor.call(count, ())?;
+    fifth.wait()?;
+    let rank = fifth.timing().expect("it has run").rank;
+    let stopped = pool.task().on(rank).submit(|()| stop(None), ((),))?;
+    assert!(stopped.get().is_err());
+    let mut counts = vec![fifth.get()?];
+    while counts.len() < 4 {
+        // What the rank had when it stopped is lost with it.
+        counts.extend(actor.call(count, ())?.get().ok());
+    }
+    Ok(vec![format!("{counts:?}")])
 }
