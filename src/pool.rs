@@ -328,6 +328,7 @@ impl Pool {
             };
             is_enough.then_some(done)
         };
+        let _watches: Vec<_> = remotes.iter().map(|remote| remote.slot().watch()).collect();
         self.desk.wait(timeout.and_then(|timeout| Instant::now().checked_add(timeout)), enough).unwrap_or_else(done)
     }
 

@@ -151,6 +151,7 @@ impl<S: Send + 'static> Actor<S> {
     /// ```
     pub fn wait(&self) -> Result<()> {
         let Held { desk, slot, .. } = &*self.held;
+        let _watch = slot.watch();
         desk.wait(None, || slot.outcome()).expect("without a deadline it waits for an end")
     }
 }

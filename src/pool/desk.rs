@@ -315,6 +315,8 @@ struct Inner {
     value: Option<Arc<Kept>>,
     /// Somebody waits for the value, wherever it is.
     is_wanted: bool,
+    /// So many wait for the bell because of this task.
+    watchers: usize,
     then: Vec<Then>,
 }
 
@@ -371,7 +373,26 @@ pub(crate) struct Settled {
     pub timing: Option<Timing>,
 }
 
+/// Somebody waits for the bell because of a task: without one, nobody rings it at the end of that.
+pub(crate) struct Watch<'s>(&'s Slot);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.0).watchers -= 1;
+    }
+}
+
 impl Slot {
+    /// Before somebody looks at this slot each time the bell rings.
+    pub fn watch(&self) -> Watch<'_> {
+        lock(&self.0).watchers += 1;
+        Watch(self)
+    }
+
+    pub fn is_watched(&self) -> bool {
+        lock(&self.0).watchers > 0
+    }
+
     /// The task has come to its end; a small value has come along. Gives what is to be done then.
     #[must_use]
     pub fn settle(&self, settled: Settled) -> Vec<Then> {

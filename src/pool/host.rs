@@ -11,7 +11,7 @@ use broadcasts::Broadcasts;
 
 use super::TOGETHER;
 use super::bringing::{Bringing, Expected, over};
-use super::desk::{Desk, Note, Payload, Settled, Timing};
+use super::desk::{Desk, Note, Payload, Settled, Then, Timing};
 use super::rests::Rests;
 use super::server::{Obeyed, Server};
 use crate::error::{Error, ErrorKind};
@@ -273,10 +273,7 @@ impl Host<'_> {
                 Action::Bring { task, from, taken } if owner(task) == 0 => self.bring(task, from, taken)?,
                 Action::Bring { task, from, taken } => self.tell(task, Told::Bring { task, from, taken }),
                 Action::Free { worker, task } => self.freed.entry(worker).or_default().push(task),
-                Action::Settle { task, failed } => {
-                    settled = true;
-                    self.settle(task, failed);
-                }
+                Action::Settle { task, failed } => settled |= self.settle(task, failed),
                 Action::Rest { task, attempts } => {
                     let least = self.tasks.payload(task).map_or(Duration::ZERO, |payload| payload.backoff);
                     self.rests.add(task, least, attempts);
@@ -301,9 +298,9 @@ impl Host<'_> {
         Ok(finished)
     }
 
-    /// A task has come to its end: whoever has submitted it learns that.
-    fn settle(&mut self, task: TaskId, failed: Option<Error>) {
-        let Some(payload) = self.tasks.payload_mut(task) else { return };
+    /// A task has come to its end: whoever has submitted it learns that. Whether somebody here waits for it.
+    fn settle(&mut self, task: TaskId, failed: Option<Error>) -> bool {
+        let Some(payload) = self.tasks.payload_mut(task) else { return false };
         if failed.is_some() || !payload.may_run_again {
             payload.arguments = Vec::new();
         }
@@ -312,11 +309,14 @@ impl Host<'_> {
         if let Some(slot) = payload.slot.clone() {
             let value = payload.small.clone().map(|bytes| Arc::new(Kept::bytes(bytes, 0)));
             let outcome = failed.map_or(Ok(()), Err);
-            self.bringing.follow(slot.settle(Settled { outcome, value, timing }));
-        } else {
-            let small = payload.small.as_ref().map(|bytes| bytes.to_vec().into());
-            self.tell(task, Told::Settled { task, failed, small, timing });
+            let then = slot.settle(Settled { outcome, value, timing });
+            let is_watched = slot.is_watched() || then.iter().any(|then| matches!(then, Then::Queue(..)));
+            self.bringing.follow(then);
+            return is_watched;
         }
+        let small = payload.small.as_ref().map(|bytes| bytes.to_vec().into());
+        self.tell(task, Told::Settled { task, failed, small, timing });
+        false
     }
 
     /// A value that somebody has a handle on is lost.
@@ -462,10 +462,8 @@ impl Host<'_> {
     fn wait(&mut self) {
         let mood = if self.broadcasts.is_under_way() {
             Mood::Meeting
-        } else if self.server.is_busy() {
-            Mood::Serving
         } else {
-            Mood::without_work(&self.rank.transport)
+            self.server.mood(Mood::Serving).unwrap_or_else(|| Mood::without_work(&self.rank.transport))
         };
         self.waiter.wait(mood, |sleep| self.desk.sleep(sleep));
     }

@@ -102,6 +102,7 @@ impl<T: Data> Remote<T> {
 
     fn bring(&self, taken: bool) -> Result<Arc<Kept>> {
         self.ask(taken);
+        let _watch = self.slot.watch();
         self.desk.wait(None, || self.slot.value()).expect("without a deadline it waits for an end")
     }
 
@@ -139,6 +140,7 @@ impl<T> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn wait(&self) -> Result<()> {
+        let _watch = self.slot.watch();
         self.desk.wait(None, || self.slot.outcome()).expect("without a deadline it waits for an end")
     }
 
@@ -161,6 +163,7 @@ impl<T> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn wait_for(&self, most: Duration) -> Result<bool> {
+        let _watch = self.slot.watch();
         // A time without end is none.
         match self.desk.wait(Instant::now().checked_add(most), || self.slot.outcome()) {
             Some(outcome) => outcome.map(|()| true),

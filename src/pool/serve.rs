@@ -98,10 +98,8 @@ impl Serving<'_> {
             if idle {
                 let mood = if self.broadcast.is_some() {
                     Mood::Meeting
-                } else if self.server.is_busy() {
-                    Mood::Busy
                 } else {
-                    Mood::without_work(&self.rank.transport)
+                    self.server.mood(Mood::Busy).unwrap_or_else(|| Mood::without_work(&self.rank.transport))
                 };
                 waiter.wait(mood, |sleep| self.desk.sleep(sleep));
             } else {

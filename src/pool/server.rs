@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Place};
 use crate::interrupt::Interrupts;
 use crate::master::tasks::TaskId;
 use crate::rank::{Rank, Traffic};
+use crate::transport::wait::Mood;
 use crate::wire::{self, Assignment, EndedTask, Input, InputFrom, TaskResult, ToServer};
 use crate::worker::backlog::Job;
 use crate::worker::caught::catch;
@@ -235,9 +236,9 @@ impl Server {
         self.here.count(traffic);
     }
 
-    /// Whether a thread runs something.
-    pub fn is_busy(&self) -> bool {
-        self.threads.is_busy()
+    /// How to wait while threads run something: `busy`, unless all of them do; nothing if none does.
+    pub fn mood(&self, busy: Mood) -> Option<Mood> {
+        self.threads.mood(busy)
     }
 
     /// Looks after what runs here: whom the time is up for, and who should have ended long ago.

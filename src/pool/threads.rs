@@ -20,6 +20,7 @@ use crate::error::Place;
 use crate::lock::lock;
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
+use crate::transport::wait::Mood;
 use crate::worker::backlog::{Backlog, Job};
 use crate::worker::kept::{Kept, discard};
 use crate::worker::runner::{self, Cell, Made, Trouble};
@@ -162,10 +163,13 @@ impl Threads {
         threads
     }
 
-    /// Whether a thread runs something.
-    pub fn is_busy(&self) -> bool {
+    /// How a rank waits that has nothing to do but what its threads do; nothing if they do nothing.
+    pub fn mood(&self, busy: Mood) -> Option<Mood> {
         let runs = lock(&self.runs);
-        runs.active + runs.waiting > 0
+        if runs.active >= self.pool.current_num_threads() {
+            return Some(Mood::Saturated);
+        }
+        (runs.active + runs.waiting > 0).then_some(busy)
     }
 
     /// Changes what was not begun, and lets threads look at it.

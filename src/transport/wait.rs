@@ -16,6 +16,8 @@ const YIELDS: u32 = 500;
 /// On a machine with more ranks than cores a yield can take long; no more of them after this time.
 const YIELDING_MOST: Duration = Duration::from_millis(1);
 const SLEEP_LEAST: Duration = Duration::from_micros(20);
+/// Where every thread of a rank has work, each look takes the time of one of them.
+const SLEEP_LEAST_SATURATED: Duration = Duration::from_micros(150);
 /// Polls after each sleep while something is under way: some libraries take several to bring one message along.
 const BURST: u32 = 8;
 /// Inside a collective every step of the library's own waits for a poll, so that sleeps would add up.
@@ -42,6 +44,8 @@ pub(crate) enum Mood {
     Busy,
     /// It has work, and others who have none may come to it for more.
     Serving,
+    /// All its threads have work, and whoever comes to it has some left.
+    Saturated,
     /// It has nothing to do until something comes.
     Starving,
     /// It has messages that are leaving.
@@ -67,7 +71,7 @@ impl Waiter {
     pub fn wait(&mut self, mood: Mood, sleep: impl FnOnce(Duration)) {
         self.polls = self.polls.saturating_add(1);
         let idle = self.idle_since.get_or_insert_with(Instant::now).elapsed();
-        let has_work = matches!(mood, Mood::Busy | Mood::Serving);
+        let has_work = matches!(mood, Mood::Busy | Mood::Serving | Mood::Saturated);
         if !has_work && self.polls <= YIELDS && idle < YIELDING_MOST {
             std::thread::yield_now();
             return;
@@ -81,10 +85,11 @@ impl Waiter {
         let most = match mood {
             Mood::Sending => SLEEP_IN_FLIGHT,
             Mood::Meeting => SLEEP_MEETING,
-            Mood::Serving => SLEEP_SERVING,
+            Mood::Serving | Mood::Saturated => SLEEP_SERVING,
             Mood::Busy | Mood::Starving => SLEEP_MOST,
         };
-        sleep((idle / 8).clamp(SLEEP_LEAST, most));
+        let least = if mood == Mood::Saturated { SLEEP_LEAST_SATURATED } else { SLEEP_LEAST };
+        sleep((idle / 8).clamp(least, most));
     }
 }
 
