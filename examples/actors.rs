@@ -131,7 +131,7 @@ fn begin_anew(pool: &Pool) -> Result<(), Box<dyn Error + Send + Sync>> {
     if before != 1000 || after != OPENING {
         return Err(format!("the last account gave {before}, and has {after} after its new beginning").into());
     }
-    eprintln!("{error}");
+    eprintln!("{}", error.to_string().lines().next().unwrap_or_default()); // the stack, if there is one, comes after that
     common::print(|out| writeln!(out, "an account that panicked began anew with {}", money(after)))?;
     Ok(())
 }

@@ -9,7 +9,8 @@
 //! $ mpirun -n 4 target/release/examples/merge_sort 1M 8M --threshold 500k
 //! ```
 //!
-//! What it took goes to standard error. A threshold that is too low shows what tasks cost: more than so few numbers.
+//! What it took goes to standard error. A threshold that is too low, such as 1k, shows what tasks cost: more than so few
+//! numbers.
 
 use std::error::Error;
 use std::ops::Range;
@@ -22,7 +23,7 @@ use rankfold::{Pool, Result, World};
 
 mod common;
 
-/// Sort random numbers on one thread and with nested tasks, and compare.
+/// Make and sort random numbers on one thread and with nested tasks, and compare.
 #[derive(Parser)]
 struct Args {
     /// How many numbers; one sort for each
@@ -35,6 +36,9 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
+
+/// What a number costs, before it is sorted.
+const DRAWS: u64 = 64;
 
 fn main() -> ExitCode {
     rankfold::spmd(run)
@@ -64,11 +68,9 @@ fn compare(pool: &Pool, args: &Args, size: u64) -> Result<(), Box<dyn Error + Se
         return Err(format!("{size} numbers: the tasks have sorted them wrongly").into());
     }
     common::print(|out| writeln!(out, "{size} numbers are sorted"))?;
+    let (tasks, threads, ratio) = (tasks(size, threshold), pool.total_threads(), alone / together);
     eprintln!(
-        "{size} numbers: {alone:.3} s on one thread, {together:.3} s in {} tasks on {} threads, {:.2} times as fast",
-        tasks(size, threshold),
-        pool.total_threads(),
-        alone / together
+        "{size} numbers, one thread: {alone:.3} s, threads: {threads}, tasks: {tasks}, time: {together:.3} s, {ratio:.2} times as fast"
     );
     Ok(())
 }
@@ -93,10 +95,10 @@ fn sorted_here(seed: u64, range: Range<u64>, threshold: u64) -> Vec<u64> {
     numbers
 }
 
-/// Made where they are sorted, as if this were a part of a large file.
+/// Made where they are sorted: each is the sum of many draws, so that there is more to compute than to move.
 fn numbers(seed: u64, range: Range<u64>) -> Vec<u64> {
     let mut dice = rankfold::rng(seed, range.start);
-    range.map(|_| dice.next_u64()).collect()
+    range.map(|_| (0..DRAWS).map(|_| dice.next_u64() / DRAWS).sum()).collect()
 }
 
 /// `None` for a range that one task sorts.

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use rankfold::{Pool, Result, World};
+use rankfold::{Pool, World};
 
 mod common;
 
@@ -59,7 +59,7 @@ fn compare(pool: &Pool, tasks: u64, length: f64) -> Result<(), Box<dyn Error + S
     for task in 0..tasks {
         remotes.push(pool.submit(work, (task, rounds))?);
     }
-    let values = remotes.into_iter().map(|remote| remote.get()).collect::<Result<Vec<u64>>>()?;
+    let values: Vec<u64> = pool.gather(remotes)?;
     let together = begun.elapsed().as_secs_f64();
 
     if values != expected {
