@@ -69,9 +69,10 @@ fn compare(pool: &Pool, args: &Args, size: u64) -> Result<(), Box<dyn Error + Se
     }
     common::print(|out| writeln!(out, "{size} numbers are sorted"))?;
     let (tasks, threads, ratio) = (tasks(size, threshold), pool.total_threads(), alone / together);
-    eprintln!(
-        "{size} numbers, one thread: {alone:.3} s, threads: {threads}, tasks: {tasks}, time: {together:.3} s, {ratio:.2} times as fast"
-    );
+    // In one piece, which mpirun does not mix with standard output.
+    let took =
+        format!("{tasks} tasks on {threads} threads: {together:.3} s, one thread: {alone:.3} s, speedup {ratio:.2}");
+    eprintln!("{took}");
     Ok(())
 }
 

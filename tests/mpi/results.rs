@@ -87,7 +87,7 @@ fn the_examples_of_tasks_check_themselves_and_print_the_same_everywhere() {
     let sorted = same_everywhere(&["merge_sort", "0", "1000", "20001", "--threshold", "1500"]);
     assert_eq!(sorted, "0 numbers are sorted\n1000 numbers are sorted\n20001 numbers are sorted\n");
     let accounts = same_everywhere(&["actors", "--accounts", "5", "--transfers", "300"]);
-    assert!(accounts.contains("total:       5000.00, as before 300 transfers\n"), "{accounts}");
+    assert!(accounts.contains("total:        5000.00, as before 300 transfers\n"), "{accounts}");
     assert!(accounts.ends_with("an account that panicked began anew with 1000.00\n"), "{accounts}");
     let compared = same_everywhere(&["speedup", "--tasks", "300", "--length", "0.1"]);
     assert_eq!(compared, "300 tasks: the same values on one thread and in the pool\n");
