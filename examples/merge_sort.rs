@@ -70,8 +70,9 @@ fn compare(pool: &Pool, args: &Args, size: u64) -> Result<(), Box<dyn Error + Se
     common::print(|out| writeln!(out, "{size} numbers are sorted"))?;
     let (tasks, threads, ratio) = (tasks(size, threshold), pool.total_threads(), alone / together);
     // In one piece, which mpirun does not mix with standard output.
-    let took =
-        format!("{tasks} tasks on {threads} threads: {together:.3} s, one thread: {alone:.3} s, speedup {ratio:.2}");
+    let took = format!(
+        "tasks: {tasks}, threads: {threads}, time: {together:.3} s, one thread: {alone:.3} s, speedup: {ratio:.2}"
+    );
     eprintln!("{took}");
     Ok(())
 }

@@ -67,11 +67,11 @@ fn compare(pool: &Pool, tasks: u64, length: f64) -> Result<(), Box<dyn Error + S
     }
     common::print(|out| writeln!(out, "{tasks} tasks: the same values on one thread and in the pool"))?;
     let (ranks, threads, ratio) = (pool.size(), pool.total_threads(), alone / together);
+    let each = 1e6 * together / tasks as f64;
     eprintln!(
-        "one thread: {alone:.3} s, {ranks} ranks with {threads} threads: {together:.3} s, {:.1} µs for each task",
-        1e6 * together / tasks as f64
+        "ranks: {ranks}, threads: {threads}, time: {together:.3} s, for each task: {each:.1} µs, one thread: {alone:.3} s"
     );
-    eprintln!("speedup: {ratio:.2}, efficiency: {:.0} % of {threads} threads", 100.0 * ratio / threads as f64);
+    eprintln!("speedup: {ratio:.2}, efficiency: {:.0} %", 100.0 * ratio / threads as f64);
     Ok(())
 }
 
