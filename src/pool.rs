@@ -124,7 +124,9 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// This thread runs no task. In what runs in parallel inside of a task, use the pool that the task itself has got.
+    /// This thread runs no task. In what runs in parallel inside of a task, use the pool that the task itself has got. The
+    /// task, and rayon's threads inside of it, may wait for other tasks; a thread that it has started itself keeps the task's
+    /// place while it waits, and so does an executor of futures.
     ///
     /// # Examples
     ///
@@ -155,7 +157,9 @@ impl Pool {
         });
         here.ok_or_else(|| {
             let problem = "this thread runs no task of a pool".into();
-            let remedy = "call Pool::here() in the task itself, and pass the pool on to its threads".into();
+            let remedy =
+                "call Pool::here() in the task itself, and let what runs in parallel inside of it borrow the pool"
+                    .into();
             ErrorKind::Refused { call: "Pool::here".into(), problem, remedy }.into()
         })
     }
@@ -329,7 +333,8 @@ impl Pool {
             is_enough.then_some(done)
         };
         let _watches: Vec<_> = remotes.iter().map(|remote| remote.slot().watch()).collect();
-        self.desk.wait(timeout.and_then(|timeout| Instant::now().checked_add(timeout)), enough).unwrap_or_else(done)
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.desk.wait(self.around().0, deadline, enough).unwrap_or_else(done)
     }
 
     /// These remotes in the order in which their tasks come to their end.
@@ -445,7 +450,11 @@ impl<T> Iterator for AsCompleted<'_, T> {
         if self.remotes.is_empty() {
             return None;
         }
-        let first = self.pool.desk.wait(None, || self.done.first()).expect("without a deadline it waits for one");
+        let first = self
+            .pool
+            .desk
+            .wait(self.pool.around().0, None, || self.done.first())
+            .expect("without a deadline it waits for one");
         self.remotes.remove(&first)
     }
 }

@@ -20,6 +20,7 @@ use crate::pool::Pool;
 use crate::pool::desk::{Desk, Note, Payload, Slot, Then};
 use crate::pool::function::{Data, Refused};
 use crate::pool::remote::Remote;
+use crate::pool::threads::stop_task_if_asked;
 use crate::worker::kept::{Kept, Unfit};
 
 /// Between two looks at the clock and the lock of a journal.
@@ -162,6 +163,7 @@ impl<'s> Submission<'s> {
 
 /// A run in a pool, whose values are waited for.
 pub(super) struct Run<'r> {
+    pool: &'r Pool,
     keeps_going: bool,
     outputs: Vec<usize>,
     recording: Option<Recording<'r>>,
@@ -201,7 +203,7 @@ impl<'r> Run<'r> {
             held.ask(is_wanted(*node));
             wake(*node, held, &news.0);
         }
-        Ok(Self { keeps_going, outputs, recording, held, news, has_failures: false, ending: None, is_cut: false })
+        Ok(Self { pool, keeps_going, outputs, recording, held, news, has_failures: false, ending: None, is_cut: false })
     }
 
     /// Waits for everything; `put` gets the value of each output as it comes.
@@ -225,7 +227,10 @@ impl<'r> Run<'r> {
                 put(node, Ok(Arc::new(Kept::bytes(recording.bytes(node), 0))));
             }
         }
+        // Inside of a task, its place is another's meanwhile.
+        let _away = self.pool.desk.give_way();
         while !self.held.is_empty() {
+            stop_task_if_asked(self.pool.around().0);
             // Every task comes to its end, or the pool does, and both are told.
             if let Ok(node) = self.news.1.recv_timeout(LOOK) {
                 self.take(node, put)?;

@@ -301,6 +301,11 @@ impl<P> Tasks<P> {
         self.tasks.values().filter(ends).map(|task| &task.payload)
     }
 
+    /// What is kept with all tasks.
+    pub fn payloads(&self) -> impl Iterator<Item = &P> {
+        self.tasks.values().map(|task| &task.payload)
+    }
+
     pub fn handle(&mut self, event: Event<P>) {
         match event {
             // Who was given up once is not relied on again.
@@ -380,6 +385,10 @@ impl<P> Tasks<P> {
             (problem, "name a rank that there is, or start more")
         } else {
             let problem = self.placement.problem(&order.demand, |worker| self.gone.contains_key(&worker))?;
+            if order.demand.amounts.is_empty() {
+                let remedy = "name ranks that there are, and that all of among and on agree about".into();
+                return Some(ErrorKind::Refused { call: "a task".into(), problem, remedy }.into());
+            }
             (problem, "ask for less, or declare what each rank has: RANKFOLD_RESOURCES=\"gpu=4,mem=64GiB\"")
         };
         Some(ErrorKind::Refused { call: "a task".into(), problem, remedy: remedy.into() }.into())

@@ -132,7 +132,7 @@ impl<S: Send + 'static> Actor<S> {
         let mut prepared = encoded.prepare(*around, order);
         prepared.payload.timeout = *timeout;
         let (task, slot) = prepared.post(desk)?;
-        Ok(Remote::new(task, slot, Arc::clone(desk), name.into(), Arc::clone(places)))
+        Ok(Remote::new(task, slot, Arc::clone(desk), name.into(), Arc::clone(places)).within(around.0))
     }
 
     /// Waits until the actor is there.
@@ -150,9 +150,9 @@ impl<S: Send + 'static> Actor<S> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn wait(&self) -> Result<()> {
-        let Held { desk, slot, .. } = &*self.held;
+        let Held { desk, slot, around, .. } = &*self.held;
         let _watch = slot.watch();
-        desk.wait(None, || slot.outcome()).expect("without a deadline it waits for an end")
+        desk.wait(around.0, None, || slot.outcome()).expect("without a deadline it waits for an end")
     }
 }
 

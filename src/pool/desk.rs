@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::threads::{Threads, is_asked_to_stop, stop_if_asked};
+use super::threads::{Away, Threads, is_asked_to_stop, stop_task_if_asked};
 use crate::code::Code;
 use crate::error::Error;
 use crate::lock::lock;
@@ -262,10 +262,15 @@ impl Desk {
         }
     }
 
-    /// Waits until `look` finds something, or until the deadline. A task that waits gives its place to another one; it
-    /// ends here if it is asked to stop.
-    pub fn wait<R>(&self, deadline: Option<Instant>, mut look: impl FnMut() -> Option<R>) -> Option<R> {
-        stop_if_asked();
+    /// Waits until `look` finds something, or until the deadline. A task that waits gives its place to another one; if it is
+    /// this one, it ends here where it is asked to stop.
+    pub fn wait<R>(
+        &self,
+        task: Option<TaskId>,
+        deadline: Option<Instant>,
+        mut look: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        stop_task_if_asked(task);
         let begun = Instant::now();
         while begun.elapsed() < LOOKING {
             if let Some(found) = look() {
@@ -273,15 +278,25 @@ impl Desk {
             }
             std::thread::yield_now();
         }
-        let threads = rayon::current_thread_index().and_then(|_| self.threads.get()?.upgrade());
-        let away = threads.as_ref().map(Threads::give_way);
-        let found = self.wait_for_the_bell(deadline, look);
+        let away = self.give_way();
+        let found = self.wait_for_the_bell(task, deadline, look);
         drop(away);
-        stop_if_asked();
+        stop_task_if_asked(task);
         found
     }
 
-    fn wait_for_the_bell<R>(&self, deadline: Option<Instant>, mut look: impl FnMut() -> Option<R>) -> Option<R> {
+    /// While it lasts, another task may run in place of the one that this thread waits in, if it is in one.
+    pub fn give_way(&self) -> Option<Away> {
+        let threads = rayon::current_thread_index().and_then(|_| self.threads.get()?.upgrade());
+        threads.as_ref().map(Threads::give_way)
+    }
+
+    fn wait_for_the_bell<R>(
+        &self,
+        task: Option<TaskId>,
+        deadline: Option<Instant>,
+        mut look: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
         let mut waiting = lock(&self.waiting);
         *waiting += 1;
         let found = loop {
@@ -289,7 +304,7 @@ impl Desk {
             if let Some(found) = look() {
                 break Some(found);
             }
-            if is_asked_to_stop() {
+            if is_asked_to_stop(task) {
                 break None;
             }
             waiting = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
@@ -317,6 +332,8 @@ struct Inner {
     is_wanted: bool,
     /// So many wait for the bell because of this task.
     watchers: usize,
+    /// Nobody has a handle on it any more, but what is to be done at its end is to be done.
+    is_detached: bool,
     then: Vec<Then>,
 }
 
@@ -387,6 +404,23 @@ impl Slot {
     pub fn watch(&self) -> Watch<'_> {
         lock(&self.0).watchers += 1;
         Watch(self)
+    }
+
+    pub fn detach(&self) {
+        lock(&self.0).is_detached = true;
+    }
+
+    pub fn is_detached(&self) -> bool {
+        lock(&self.0).is_detached
+    }
+
+    /// The handle is gone: unless it was detached, nothing is to be done at the end of the task. Whoever calls drops what
+    /// would have been.
+    pub fn forget_callbacks(&self) {
+        let mut inner = lock(&self.0);
+        let then = if inner.is_detached { Vec::new() } else { std::mem::take(&mut inner.then) };
+        drop(inner);
+        discard(then);
     }
 
     pub fn is_watched(&self) -> bool {

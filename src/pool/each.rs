@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use super::Pool;
 use super::function::{Data, Function};
 use super::remote::Remote;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 
 /// Tasks under way for each thread of the ranks: enough for the shortest to travel many at a time.
 const AHEAD: usize = 256;
@@ -32,15 +32,17 @@ pub struct Each<'p, I, F, R, M> {
     pool: &'p Pool,
     function: F,
     items: I,
-    running: VecDeque<Remote<R>>,
+    running: VecDeque<Result<Remote<R>>>,
     most: usize,
+    /// The pool is: no more items are taken.
+    is_over: bool,
     kind: PhantomData<fn() -> M>,
 }
 
 impl<'p, I, F, R, M> Each<'p, I, F, R, M> {
     pub(super) fn new(pool: &'p Pool, function: F, items: I) -> Self {
         let most = AHEAD * pool.total_threads();
-        Self { pool, function, items, running: VecDeque::new(), most, kind: PhantomData }
+        Self { pool, function, items, running: VecDeque::new(), most, is_over: false, kind: PhantomData }
     }
 }
 
@@ -53,14 +55,13 @@ where
     type Item = Result<R>;
 
     fn next(&mut self) -> Option<Result<R>> {
-        while self.running.len() < self.most {
+        while self.running.len() < self.most && !self.is_over {
             let Some(item) = self.items.next() else { break };
-            match self.pool.submit(self.function, (item,)) {
-                Ok(remote) => self.running.push_back(remote),
-                Err(error) => return Some(Err(error)),
-            }
+            let submitted = self.pool.submit(self.function, (item,));
+            self.is_over |= submitted.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::PoolIsOver { .. }));
+            self.running.push_back(submitted);
         }
-        self.running.pop_front().map(Remote::get)
+        self.running.pop_front().map(|submitted| submitted.and_then(Remote::get))
     }
 }
 

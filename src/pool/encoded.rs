@@ -77,6 +77,7 @@ impl Prepared {
     pub fn submit<R: Data>(self, pool: &Pool) -> Result<Remote<R>> {
         let name = self.payload.name.clone();
         let (task, slot) = self.post(&pool.desk)?;
-        Ok(Remote::new(task, slot, Arc::clone(&pool.desk), name, Arc::clone(&pool.places)))
+        let remote = Remote::new(task, slot, Arc::clone(&pool.desk), name, Arc::clone(&pool.places));
+        Ok(remote.within(pool.around().0))
     }
 }

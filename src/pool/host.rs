@@ -138,7 +138,7 @@ impl Host<'_> {
             Note::Cancel(task) => self.tasks.handle(Event::Cancelled { task }),
             Note::Watch(begins) => self.command_all(|_| Message::ToServer(ToServer::Watch(begins)))?,
             Note::Close => {
-                self.tell_that_it_is_over(None);
+                self.tell_of_the_end(None, false);
                 self.tasks.handle(Event::Closed);
             }
             Note::Ended { task, result, usage } => {
@@ -443,19 +443,25 @@ impl Host<'_> {
                 _ => {}
             }
         }
-        self.tell_that_it_is_over(error);
+        // Also those of tasks that have ended, and have left them to others.
+        self.tell_of_the_end(error, true);
         self.bringing.give_up(error);
         self.desk.ring();
     }
 
-    fn tell_that_it_is_over(&mut self, error: Option<&Error>) {
-        let mut all = Vec::new();
-        for payload in self.tasks.held_payloads() {
-            if let Some(slot) = payload.slot.as_ref().filter(|slot| slot.value().is_none()) {
-                all.extend(slot.bring(Err(over(error, &payload.name))));
-            }
-        }
-        self.bringing.follow(all);
+    /// Who waits for a value that is not here yet learns that it does not come: the program, or all.
+    fn tell_of_the_end(&mut self, error: Option<&Error>, all: bool) {
+        let waits = |payload: &&Payload| payload.slot.as_ref().is_some_and(|slot| slot.value().is_none());
+        let tell = |payload: &Payload| {
+            let slot = payload.slot.as_ref().expect("it has one, as was seen");
+            slot.bring(Err(over(error, &payload.name)))
+        };
+        let then: Vec<Then> = if all {
+            self.tasks.payloads().filter(waits).flat_map(tell).collect()
+        } else {
+            self.tasks.held_payloads().filter(waits).flat_map(tell).collect()
+        };
+        self.bringing.follow(then);
         self.desk.ring();
     }
 

@@ -39,6 +39,8 @@ pub struct Remote<T> {
     desk: Arc<Desk>,
     name: Cow<'static, str>,
     places: Arc<[Place]>,
+    /// The task inside of which it was made.
+    within: Option<TaskId>,
     /// What the value is.
     kind: PhantomData<fn() -> T>,
 }
@@ -51,7 +53,14 @@ impl<T: Data> Remote<T> {
         name: Cow<'static, str>,
         places: Arc<[Place]>,
     ) -> Self {
-        Self { task, slot, desk, name, places, kind: PhantomData }
+        Self { task, slot, desk, name, places, within: None, kind: PhantomData }
+    }
+
+    /// The same, made inside of a task.
+    pub(crate) fn within(self, within: Option<TaskId>) -> Self {
+        let mut inner = self;
+        inner.within = within;
+        inner
     }
 
     /// Waits for the value and brings it here. The value is moved out of the pool; only where another task reads it still
@@ -103,7 +112,7 @@ impl<T: Data> Remote<T> {
     fn bring(&self, taken: bool) -> Result<Arc<Kept>> {
         self.ask(taken);
         let _watch = self.slot.watch();
-        self.desk.wait(None, || self.slot.value()).expect("without a deadline it waits for an end")
+        self.desk.wait(self.within, None, || self.slot.value()).expect("without a deadline it waits for an end")
     }
 
     /// Asks for the value, once.
@@ -141,7 +150,7 @@ impl<T> Remote<T> {
     /// ```
     pub fn wait(&self) -> Result<()> {
         let _watch = self.slot.watch();
-        self.desk.wait(None, || self.slot.outcome()).expect("without a deadline it waits for an end")
+        self.desk.wait(self.within, None, || self.slot.outcome()).expect("without a deadline it waits for an end")
     }
 
     /// As [`wait`](Self::wait), for so long at most; whether the task has come to its end.
@@ -165,7 +174,7 @@ impl<T> Remote<T> {
     pub fn wait_for(&self, most: Duration) -> Result<bool> {
         let _watch = self.slot.watch();
         // A time without end is none.
-        match self.desk.wait(Instant::now().checked_add(most), || self.slot.outcome()) {
+        match self.desk.wait(self.within, Instant::now().checked_add(most), || self.slot.outcome()) {
             Some(outcome) => outcome.map(|()| true),
             None => Ok(false),
         }
@@ -231,6 +240,7 @@ impl<T> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn detach(self) {
+        self.slot.detach();
         let _ = self.desk.post(Note::Detach(self.task));
         // What else dropping does comes after that, and changes nothing.
     }
@@ -276,6 +286,7 @@ impl<T> Remote<T> {
 
 impl<T> Drop for Remote<T> {
     fn drop(&mut self) {
+        self.slot.forget_callbacks();
         let _ = self.desk.post(Note::Release(self.task));
     }
 }

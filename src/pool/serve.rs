@@ -16,7 +16,7 @@ use crate::rank::Rank;
 use crate::transport::wait::{Mood, Waiter, sharpen_timer};
 use crate::transport::{Channel, Collective};
 use crate::wire::{Asked, EndedTask, FromServer, Message, Signature, Submission, ToMaster, ToServer, ToWorker, Told};
-use crate::worker::kept::Kept;
+use crate::worker::kept::{Kept, discard};
 
 /// Serves until rank 0 says that the pool is over. Collective.
 ///
@@ -175,6 +175,9 @@ impl Serving<'_> {
                     let value = small.map(|bytes| Arc::new(Kept::bytes(bytes.into_vec(), 0)));
                     let outcome = failed.map_or(Ok(()), Err);
                     self.bringing.follow(slot.settle(Settled { outcome, value, timing }));
+                    if slot.is_detached() {
+                        discard(self.slots.remove(&task));
+                    }
                 }
             }
             Told::Bring { task, from, taken } => {
@@ -236,7 +239,10 @@ impl Serving<'_> {
                 }
                 Note::Want { task, taken } => Some(Asked::Want { task, taken }),
                 Note::Release(task) => {
-                    self.slots.remove(&task);
+                    // What is detached is still told of its end.
+                    if !self.slots.get(&task).is_some_and(|(slot, _)| slot.is_detached()) {
+                        discard(self.slots.remove(&task));
+                    }
                     self.bringing.forget(task);
                     Some(Asked::Release(task))
                 }

@@ -2,6 +2,7 @@
 //!
 //! Every rank has one, rank 0 as well. It never waits: what its threads are through with is on the desk.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{SendError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -53,6 +54,8 @@ enum Chore {
     Write(Write),
     /// Values go to the disk.
     Spill(Arc<Memory>),
+    /// Nobody needs it any more.
+    Drop(Box<dyn Any + Send>),
 }
 
 /// What comes of a message.
@@ -261,8 +264,13 @@ impl Server {
 
     /// Nobody needs a value any more.
     fn free(&mut self, value: TaskId) {
-        discard(self.store.remove(value));
-        discard(self.actors.remove(&value));
+        // What drops the user's values may take long, or wait for something.
+        if let Some(kept) = self.store.remove(value) {
+            self.have_done(Chore::Drop(Box::new(kept)));
+        }
+        if let Some(state) = self.actors.remove(&value) {
+            self.have_done(Chore::Drop(Box::new(state)));
+        }
         self.threads.change(|backlog| backlog.forgo(value));
     }
 
@@ -334,6 +342,7 @@ impl Chore {
         match self {
             Self::Write(write) => write.carry_out(call, place, desk),
             Self::Spill(memory) => memory.spill(),
+            Self::Drop(value) => discard(value),
         }
     }
 }

@@ -127,7 +127,8 @@ impl<'p> Task<'p> {
     /// `RANKFOLD_RESOURCES="gpu=4,mem=64GiB"`, each in its own environment; names are free, and amounts are whole numbers,
     /// with a unit if that helps (`k`, `MiB`, `GB` …). May be said for several resources.
     ///
-    /// Nothing checks what a task really uses: the count keeps others away. That no rank ever has so much is an error of
+    /// Nothing checks what a task really uses: the count keeps others away. One whose [time is up](Self::timeout) counts as
+    /// ended, also if it goes on. That no rank ever has so much is an error of
     /// the [`Remote`].
     ///
     /// # Examples
@@ -140,7 +141,10 @@ impl<'p> Task<'p> {
     /// ```
     #[must_use]
     pub fn needs(mut self, resource: &str, amount: u64) -> Self {
-        self.demand.amounts.insert(resource.to_owned(), amount);
+        self.demand.amounts.remove(resource);
+        if amount > 0 {
+            self.demand.amounts.insert(resource.to_owned(), amount);
+        }
         self
     }
 
@@ -272,7 +276,8 @@ impl<'p> Task<'p> {
     pub(super) fn prepare(&self, encoded: Encoded) -> Prepared {
         let mut demand = self.demand.clone();
         if let (false, Some(rank)) = (demand.is_none(), self.on) {
-            demand.among = Some([rank].into());
+            let is_among = demand.among.as_ref().is_none_or(|among| among.contains(&rank));
+            demand.among = Some([rank].into_iter().filter(|_| is_among).collect());
         }
         let order = Order {
             priority: self.priority,

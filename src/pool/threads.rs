@@ -101,6 +101,8 @@ pub(crate) struct Current {
 }
 
 thread_local! {
+    /// The task that this thread runs waits for another one.
+    static IS_AWAY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
 }
 
@@ -114,9 +116,20 @@ pub(crate) fn with_current<R>(look: impl FnOnce(&Current) -> R) -> Option<R> {
     CURRENT.with_borrow(|current| current.as_ref().map(look))
 }
 
-/// Whether the task that this thread runs was cancelled, or has taken too long, and could end here.
-pub(crate) fn is_asked_to_stop() -> bool {
-    with_current(|current| current.is_to_stop.load(Ordering::Relaxed)) == Some(true) && !std::thread::panicking()
+/// Whether this task, which this thread runs, was cancelled, or has taken too long, and could end here. A thread that has
+/// taken a part of another one, meanwhile, must not end that.
+pub(crate) fn is_asked_to_stop(task: Option<TaskId>) -> bool {
+    let is_asked = |current: &Current| current.is_to_stop.load(Ordering::Relaxed) && Some(current.task) == task;
+    with_current(is_asked) == Some(true) && !std::thread::panicking()
+}
+
+/// Ends this task, which this thread runs, if it is to stop.
+pub(crate) fn stop_task_if_asked(task: Option<TaskId>) {
+    if is_asked_to_stop(task) {
+        let _ = with_current(|current| current.has_stopped.set(true));
+        // Not a panic that anybody should read about: it ends in `run`.
+        std::panic::resume_unwind(Box::new("the task was asked to stop"));
+    }
 }
 
 /// A point at which a task can end before it is through: where it was [cancelled](crate::Remote::cancel), nobody wants its
@@ -142,11 +155,7 @@ pub(crate) fn is_asked_to_stop() -> bool {
 /// # Ok::<(), rankfold::Error>(())
 /// ```
 pub fn stop_if_asked() {
-    if is_asked_to_stop() {
-        let _ = with_current(|current| current.has_stopped.set(true));
-        // Not a panic that anybody should read about: it ends in `run`.
-        std::panic::resume_unwind(Box::new("the task was asked to stop"));
-    }
+    stop_task_if_asked(with_current(|current| current.task));
 }
 
 impl Threads {
@@ -368,8 +377,9 @@ impl Threads {
 
     /// While it lasts, another task may run in place of the one that this thread waits in.
     pub fn give_way(self: &Arc<Self>) -> Away {
+        // A thread that has taken a part of a task, or is none of these, has no place to give away.
+        let was_active = is_in_a_task() && !IS_AWAY.replace(true);
         let mut runs = lock(&self.runs);
-        let was_active = runs.active > 0;
         runs.active -= usize::from(was_active);
         runs.waiting += 1;
         drop(runs);
@@ -420,6 +430,9 @@ impl Drop for Away {
         runs.waiting -= 1;
         runs.active += usize::from(self.was_active);
         drop(runs);
+        if self.was_active {
+            IS_AWAY.set(false);
+        }
         with_current(|current| current.waited.set(current.waited.get() + self.since.elapsed()));
     }
 }

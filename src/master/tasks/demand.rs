@@ -72,6 +72,9 @@ impl Demand {
         let is_among = |rank: &usize| self.among.as_ref().is_none_or(|among| among.contains(rank));
         let named: BTreeMap<usize, &Resources> =
             ranks.iter().filter(|(rank, _)| is_among(rank)).map(|(rank, all)| (*rank, *all)).collect();
+        if self.among.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Some("no rank is left of those that it may run on".into());
+        }
         let among = self.among.as_ref().map_or(String::new(), |among| format!(" of {among:?}"));
         if named.is_empty() {
             return Some(format!("it may run on ranks{among} alone, and none of them is there"));
@@ -130,6 +133,7 @@ mod tests {
         assert!(problem("fpga=1", None).contains("no rank has any fpga"));
         assert!(problem("gpu=2,mem=8", None).contains("has all of that"));
         assert!(problem("gpu=2", Some(&[0])).contains("no rank of {0} has more than 1 (rank 0)"));
+        assert!(problem("", Some(&[])).contains("no rank is left"));
         assert!(problem("", Some(&[7])).contains("ranks of {7} alone, and none of them is there"));
     }
 }
