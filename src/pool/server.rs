@@ -6,6 +6,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{SendError, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ pub(super) struct Server {
     /// The states of the actors that live here.
     actors: BTreeMap<TaskId, Arc<Cell>>,
     /// Where values go that are wanted elsewhere, or on the disk: threads of the pool may be busy for long.
-    writer: Option<Sender<Chore>>,
+    writer: Option<(Sender<Chore>, Option<JoinHandle<()>>)>,
     /// Runs with a journal, during which a signal does not end this rank.
     watched: u32,
 }
@@ -305,15 +306,15 @@ impl Server {
     }
 
     fn have_done(&mut self, chore: Chore) {
-        let writer = self.writer.get_or_insert_with(|| {
+        let (writer, _) = self.writer.get_or_insert_with(|| {
             let (sender, chores) = channel::<Chore>();
             let (desk, call, place) = (Arc::clone(&self.desk), self.call, self.place.clone());
             let thread = std::thread::Builder::new().name("rankfold-writer".into());
             let all = move || chores.into_iter().for_each(|chore| chore.carry_out(call, &place, &desk));
-            if let Err(error) = thread.spawn(all) {
+            let thread = thread.spawn(all).inspect_err(|error| {
                 tracing::warn!("{}: values are written by the thread that does everything else: {error}", self.place);
-            }
-            sender
+            });
+            (sender, thread.ok())
         });
         if let Err(SendError(chore)) = writer.send(chore) {
             chore.carry_out(self.call, &self.place, &self.desk);
@@ -334,6 +335,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         (0..self.watched).for_each(|_| Interrupts::watch().call_ends());
         std::mem::take(&mut self.actors).into_values().for_each(discard);
+        if let Some((chores, Some(thread))) = self.writer.take() {
+            drop(chores);
+            // What is dropped there is gone when the pool is. Its panics are caught and told.
+            let _ = thread.join();
+        }
     }
 }
 
