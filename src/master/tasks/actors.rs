@@ -8,8 +8,11 @@
 use std::collections::BTreeSet;
 
 use super::{Action, State, TaskId, Tasks, caused_by};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::simulate::mutant::{Mutant, planted};
+
+/// So many calls may come back in a row, from an actor that lives: each rank that is lost sends one back at most.
+const CAME_BACK_MOST: u32 = 4;
 
 /// The calls of an actor.
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ pub(super) struct Line {
     /// Calls that its rank has, and those of them that hold others back.
     held: BTreeSet<TaskId>,
     holding_back: BTreeSet<TaskId>,
+    /// Calls that came back since one has ended: a rank that goes on to give them back does not have the state.
+    came_back: u32,
 }
 
 impl<P> Tasks<P> {
@@ -92,9 +97,26 @@ impl<P> Tasks<P> {
         self.step_back(actor, call, false);
     }
 
-    /// A call has come back, and will be handed out again.
-    pub(super) fn return_to_line(&mut self, actor: TaskId, call: TaskId) {
+    /// A call has come back from this worker, and will be handed out again.
+    pub(super) fn return_to_line(&mut self, actor: TaskId, call: TaskId, worker: usize) {
         self.step_back(actor, call, true);
+        let Some(line) = self.lines.get_mut(&actor) else { return };
+        line.came_back += 1;
+        let Some(State::Large { holders, .. }) = self.tasks.get(&actor).map(|entry| &entry.state) else { return };
+        if line.came_back > CAME_BACK_MOST && holders.first() == Some(&worker) {
+            // The call that has ended it was given up before that was known.
+            line.came_back = 0;
+            let (call, place) = (format!("actor {actor}"), self.places[worker].clone());
+            let message = "its state was given up after a call that nobody waits for".into();
+            self.die(actor, worker, &ErrorKind::Internal { call, place, message }.into());
+        }
+    }
+
+    /// A call has ended well.
+    pub(super) fn is_alive(&mut self, actor: TaskId) {
+        if let Some(line) = self.lines.get_mut(&actor) {
+            line.came_back = 0;
+        }
     }
 
     fn step_back(&mut self, actor: TaskId, call: TaskId, comes_back: bool) {

@@ -27,6 +27,9 @@ impl<P> Tasks<P> {
         };
         let kind = entry.order.kind;
         self.has_read(worker, task);
+        if let (Some(actor), false) = (self.tasks[&task].order.actor, matches!(ending, Ending::Failed { .. })) {
+            self.is_alive(actor);
+        }
         let entry = &self.tasks[&task];
         match ending {
             Ending::Small { seconds } => {
@@ -101,7 +104,7 @@ impl<P> Tasks<P> {
             self.fail(task, cancelled(task));
         } else if entry.is_needed() {
             if let Some(actor) = actor {
-                self.return_to_line(actor, task);
+                self.return_to_line(actor, task, worker);
             } else if !planted(Mutant::TaskReturnForgotten) {
                 let want = self.placement.place_anywhere(task, &entry.order);
                 entry.state = State::Placed(want);
