@@ -10,6 +10,7 @@
 //! variables  named values of a rank
 //! fluent     whole computations in one call
 //! tree       the fixed tree in which partial values are joined
+//! handle     what remotes, actors and graphs have of a task
 //! encoded    a function and its arguments as they travel
 //! each       one task for each item of an endless input
 //! desk       what the user's threads and the transport's tell each other: on every rank
@@ -25,9 +26,10 @@ pub(crate) mod actor;
 mod bringing;
 pub(crate) mod desk;
 pub(crate) mod each;
-mod encoded;
+pub(crate) mod encoded;
 mod fluent;
 pub(crate) mod function;
+pub(crate) mod handle;
 mod host;
 mod ranks;
 pub(crate) mod remote;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Entry, Graph};
 use crate::code::Code;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::pool::function::{Argument, ByContent, ByRemote, Data, Function, Refused, Writer};
 use crate::worker::runner::{Reader, Trouble};
 
@@ -209,9 +209,7 @@ impl<'g> NewNode<'g> {
         };
         let Self { graph, name, options } = self;
         let called = name.as_deref().unwrap_or(type_name::<F>());
-        let refused = |Refused { problem, remedy }| -> Error {
-            ErrorKind::Refused { call: called.to_owned(), problem, remedy: remedy.into() }.into()
-        };
+        let refused = |refused: Refused| refused.into_error(called);
         if name.as_ref().is_some_and(|name| graph.names.contains(name)) {
             let problem = "the graph has a node of this name already".to_owned();
             return Err(refused(Refused { problem, remedy: "give each a name of its own" }));

@@ -17,54 +17,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lock::lock;
 use crate::master::tasks::{Order, TaskId};
 use crate::pool::Pool;
-use crate::pool::desk::{Desk, Note, Payload, Slot, Then};
+use crate::pool::desk::Then;
+use crate::pool::encoded::Encoded;
 use crate::pool::function::{Data, Refused};
+use crate::pool::handle::Handle;
 use crate::pool::remote::Remote;
 use crate::pool::threads::stop_task_if_asked;
 use crate::worker::kept::{Kept, Unfit};
 
 /// Between two looks at the clock and the lock of a journal.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// A handle on a task of which nobody here knows the type. Dropping it says that nobody wants the value.
-struct Held {
-    task: TaskId,
-    slot: Arc<Slot>,
-    desk: Arc<Desk>,
-    name: Cow<'static, str>,
-    is_ours: bool,
-}
-
-impl Held {
-    fn into_remote<T: Data>(mut self, pool: &Pool) -> Remote<T> {
-        self.is_ours = false;
-        let (slot, desk) = (Arc::clone(&self.slot), Arc::clone(&self.desk));
-        Remote::new(self.task, slot, desk, std::mem::take(&mut self.name), Arc::clone(&pool.places))
-    }
-
-    fn cancel(&self) {
-        // Where the pool is over, so is the task.
-        let _ = self.desk.post(Note::Cancel(self.task));
-    }
-
-    /// Has the value brought here as soon as there is one; it is nowhere else then if it is `taken`.
-    fn ask(&self, taken: bool) {
-        if self.slot.wants()
-            && let Err(why) = self.desk.post(Note::Want { task: self.task, taken })
-        {
-            let error = why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: self.name.to_string() }.into());
-            self.slot.bring(Err(error)).into_iter().for_each(Then::happen);
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.is_ours {
-            let _ = self.desk.post(Note::Release(self.task));
-        }
-    }
-}
 
 /// Tells a run that there is news of a node.
 struct Arrival {
@@ -85,7 +47,7 @@ struct Submission<'s> {
     pool: &'s Pool,
     /// The task that makes each node's value.
     tasks: BTreeMap<usize, TaskId>,
-    held: BTreeMap<usize, Held>,
+    held: BTreeMap<usize, Handle>,
 }
 
 impl<'s> Submission<'s> {
@@ -135,11 +97,8 @@ impl<'s> Submission<'s> {
 
     /// A task with a function of ours.
     fn submit(&mut self, node: usize, entry: Entry, arguments: Vec<u8>, needs: &[usize], kind: u64) -> Result<()> {
-        let code = Code::of(entry).ok_or_else(|| {
-            let Refused { problem, remedy } = Refused::elsewhere();
-            let call = self.graph.nodes[node].called().to_owned();
-            Error::from(ErrorKind::Refused { call, problem, remedy: remedy.into() })
-        })?;
+        let refused = || Refused::elsewhere().into_error(self.graph.nodes[node].called());
+        let code = Code::of(entry).ok_or_else(refused)?;
         self.submit_code(node, code, arguments, needs, kind)
     }
 
@@ -148,15 +107,12 @@ impl<'s> Submission<'s> {
         let name = entry.name.clone().map_or(Cow::Borrowed(entry.function), Cow::Owned);
         let needs = needs.iter().map(|need| self.tasks[need]).collect();
         let super::Options { priority, on, retries } = entry.options;
-        let (parent, depth) = self.pool.around();
-        let order = Order { kind, needs, priority, on, retries, parent, depth, ..Order::default() };
-        let (slot, desk) = (Arc::<Slot>::default(), Arc::clone(&self.pool.desk));
-        let payload = Payload::new(name.clone(), code, arguments, Some(Arc::clone(&slot)));
-        let task = desk
-            .submit(order, payload)
-            .map_err(|why| why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_string() }.into()))?;
-        self.tasks.insert(node, task);
-        self.held.insert(node, Held { task, slot, desk, name, is_ours: true });
+        let order = Order { priority, on, retries, ..Order::default() };
+        let mut prepared = Encoded { name, code, arguments, needs }.prepare(self.pool.around(), order);
+        prepared.order.kind = kind;
+        let handle = prepared.post(&self.pool.desk, &self.pool.places)?;
+        self.tasks.insert(node, handle.task);
+        self.held.insert(node, handle);
         Ok(())
     }
 }
@@ -168,7 +124,7 @@ pub(super) struct Run<'r> {
     outputs: Vec<usize>,
     recording: Option<Recording<'r>>,
     /// What has not come yet: outputs, and named nodes that are recorded.
-    held: BTreeMap<usize, Held>,
+    held: BTreeMap<usize, Handle>,
     news: (Sender<usize>, Receiver<usize>),
     has_failures: bool,
     /// The run has to end early: why, and when what is under way is not waited for any longer.
@@ -249,7 +205,7 @@ impl<'r> Run<'r> {
         let Some(recording) = &mut self.recording else { return Ok(()) };
         if let Some(why) = recording.look_around()?.filter(|_| self.ending.is_none()) {
             self.ending = Some(why);
-            self.held.values().for_each(Held::cancel);
+            self.held.values().for_each(Handle::cancel);
         }
         Ok(())
     }
@@ -287,7 +243,7 @@ impl<'r> Run<'r> {
     }
 }
 
-fn wake(node: usize, held: &Held, news: &Sender<usize>) {
+fn wake(node: usize, held: &Handle, news: &Sender<usize>) {
     let arrival = Arrival { node, news: news.clone() };
     held.slot.then(Then::Wake(Waker::from(Arc::new(arrival))));
 }
@@ -362,6 +318,6 @@ impl Source<Remotes> for Handed<'_> {
             submission.submit(node.number, chain::copy, Vec::new(), &[node.number], 1)?;
         }
         let held = submission.held.remove(&node.number).expect("it was just there");
-        Ok(held.into_remote(submission.pool))
+        Ok(Remote::of(held))
     }
 }

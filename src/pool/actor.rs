@@ -1,19 +1,18 @@
 //! Actors: a state that stays on one rank, and calls that use it one after the other.
 
 use std::any::type_name;
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desk::{Desk, Note, Slot};
 use super::encoded::Encoded;
-use super::function::{Argument, Data, Refused, Writer, arities};
+use super::function::{Argument, Data, Refused, Writer, arities, write_all};
+use super::handle::Handle;
 use super::remote::Remote;
 use super::task::Task;
 use crate::code::{Entry, conjure};
-use crate::error::{Place, Result};
+use crate::error::Result;
 use crate::master::tasks::{Order, TaskId};
 use crate::worker::caught::catch;
 use crate::worker::runner::{Made, Trouble};
@@ -56,20 +55,10 @@ pub struct Actor<S> {
 
 /// What all handles on an actor share.
 struct Held {
-    task: TaskId,
-    slot: Arc<Slot>,
-    desk: Arc<Desk>,
-    name: Cow<'static, str>,
-    places: Arc<[Place]>,
+    handle: Handle,
     priority: i32,
     timeout: Option<Duration>,
     around: (Option<TaskId>, u32),
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let _ = self.desk.post(Note::Release(self.task));
-    }
 }
 
 impl<S> Clone for Actor<S> {
@@ -80,7 +69,10 @@ impl<S> Clone for Actor<S> {
 
 impl<S> fmt::Debug for Actor<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Actor").field("task", &self.held.task).field("name", &self.held.name).finish_non_exhaustive()
+        f.debug_struct("Actor")
+            .field("task", &self.held.handle.task)
+            .field("name", &self.held.handle.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -121,9 +113,9 @@ impl<S: Send + 'static> Actor<S> {
                 "a function for other ranks must not capture anything: pass it as an argument instead"
             );
         };
-        let Held { task, desk, name, places, priority, timeout, around, .. } = &*self.held;
+        let Held { handle: Handle { task, desk, name, places, .. }, priority, timeout, around } = &*self.held;
         let name = format!("{name}, {}", type_name::<F>());
-        let encoded = Encoded::new(desk, name.clone(), F::entry(), |writer| {
+        let encoded = Encoded::new(desk, name, F::entry(), |writer| {
             writer.needs.push(*task);
             F::write(&arguments, writer)
         })?;
@@ -131,8 +123,7 @@ impl<S: Send + 'static> Actor<S> {
         let order = Order { actor: Some(*task), priority: *priority, ..Order::default() };
         let mut prepared = encoded.prepare(*around, order);
         prepared.payload.timeout = *timeout;
-        let (task, slot) = prepared.post(desk)?;
-        Ok(Remote::new(task, slot, Arc::clone(desk), name.into(), Arc::clone(places)).within(around.0))
+        prepared.post(desk, places).map(Remote::of)
     }
 
     /// Waits until the actor is there.
@@ -150,9 +141,7 @@ impl<S: Send + 'static> Actor<S> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn wait(&self) -> Result<()> {
-        let Held { desk, slot, around, .. } = &*self.held;
-        let _watch = slot.watch();
-        desk.wait(around.0, None, || slot.outcome()).expect("without a deadline it waits for an end")
+        self.held.handle.wait()
     }
 }
 
@@ -198,11 +187,8 @@ impl Task<'_> {
             self.prepare(Encoded::new(&pool.desk, name, F::entry(), |writer| F::write(&arguments, writer))?);
         prepared.order.restarts = Some(self.restarts);
         prepared.payload.may_run_again = true;
-        let (name, priority, timeout) =
-            (prepared.payload.name.clone(), prepared.order.priority, prepared.payload.timeout);
-        let (task, slot) = prepared.post(&pool.desk)?;
-        let (desk, places) = (Arc::clone(&pool.desk), Arc::clone(&pool.places));
-        let held = Held { task, slot, desk, name, places, priority, timeout, around: pool.around() };
+        let (priority, timeout, around) = (prepared.order.priority, prepared.payload.timeout, pool.around());
+        let held = Held { handle: prepared.post(&pool.desk, &pool.places)?, priority, timeout, around };
         Ok(Actor { held: Arc::new(held), kind: PhantomData })
     }
 }
@@ -235,10 +221,7 @@ macro_rules! of_actors {
                 $($argument: Argument<$parameter, $kind>,)*
             {
                 fn write(arguments: &($($argument,)*), writer: &mut Writer) -> Result<(), Refused> {
-                    let _ = &writer;
-                    let ($($held,)*) = arguments;
-                    $($held.write(writer)?;)*
-                    Ok(())
+                    write_all!(arguments writer $($held)*)
                 }
 
                 fn entry() -> Entry {
@@ -265,10 +248,7 @@ macro_rules! of_actors {
                 $($argument: Argument<$parameter, $kind>,)*
             {
                 fn write(arguments: &($($argument,)*), writer: &mut Writer) -> Result<(), Refused> {
-                    let _ = &writer;
-                    let ($($held,)*) = arguments;
-                    $($held.write(writer)?;)*
-                    Ok(())
+                    write_all!(arguments writer $($held)*)
                 }
 
                 fn entry() -> Entry {

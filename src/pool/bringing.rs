@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use super::desk::{Slot, Then};
+use super::desk::{Slot, Then, over};
 use super::server::Absent;
-use crate::error::{Error, ErrorKind, Place};
+use crate::error::{Error, Place};
 use crate::master::tasks::TaskId;
 use crate::worker::kept::Kept;
 
@@ -94,9 +94,4 @@ impl Drop for Bringing {
             let _ = thread.join();
         }
     }
-}
-
-/// Why there is no value when the pool is over: because of an error, or because it was not waited for.
-pub(super) fn over(error: Option<&Error>, name: &str) -> Error {
-    error.cloned().unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_owned() }.into())
 }

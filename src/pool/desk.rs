@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::threads::{Away, Threads, is_asked_to_stop, stop_task_if_asked};
 use crate::code::Code;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::lock::lock;
 use crate::master::tasks::{FIRST_OF_RANK, Order, TaskId};
 use crate::worker::caught::{Caught, catch};
@@ -505,4 +505,9 @@ impl Slot {
         }
         inner.then.push(then);
     }
+}
+
+/// Why there is no value when the pool is over: because of an error, or because it was not waited for.
+pub(crate) fn over(error: Option<&Error>, name: &str) -> Error {
+    error.cloned().unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_owned() }.into())
 }

@@ -4,20 +4,21 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Pool;
-use super::desk::{Desk, Payload, Slot};
+use super::desk::{Desk, Payload, over};
 use super::function::{Data, Refused, Writer};
+use super::handle::Handle;
 use super::remote::Remote;
 use crate::code::{Code, Entry};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Place, Result};
 use crate::master::tasks::{Order, TaskId};
 
 #[derive(Debug, Clone)]
-pub(super) struct Encoded {
+pub(crate) struct Encoded {
     /// What errors call it.
-    name: Cow<'static, str>,
-    code: Code,
-    arguments: Vec<u8>,
-    needs: Vec<TaskId>,
+    pub name: Cow<'static, str>,
+    pub code: Code,
+    pub arguments: Vec<u8>,
+    pub needs: Vec<TaskId>,
 }
 
 impl Encoded {
@@ -30,10 +31,7 @@ impl Encoded {
     ) -> Result<Self> {
         let (name, mut writer) = (name.into(), Writer::new(desk));
         let code = write(&mut writer).and_then(|()| Code::of(entry).ok_or_else(Refused::elsewhere));
-        let refused = |Refused { problem, remedy }| -> Error {
-            ErrorKind::Refused { call: name.to_string(), problem, remedy: remedy.into() }.into()
-        };
-        let code = code.map_err(refused)?;
+        let code = code.map_err(|refused| refused.into_error(&name))?;
         Ok(Self { name, code, arguments: writer.bytes, needs: writer.needs })
     }
 
@@ -49,35 +47,37 @@ impl Encoded {
         self.prepare(pool.around(), order).submit(pool)
     }
 
-    /// One task of it on every rank, in their order.
-    pub fn on_each<R: Data>(&self, pool: &Pool) -> Result<Vec<Remote<R>>> {
-        let on = |rank| self.clone().submit(pool, Order { on: Some(rank), ..Order::default() });
-        (0..pool.size()).map(on).collect()
+    /// One task of it on each of these ranks, in their order.
+    pub fn on<R: Data>(
+        &self,
+        pool: &Pool,
+        ranks: impl IntoIterator<Item = usize>,
+        priority: i32,
+    ) -> Result<Vec<Remote<R>>> {
+        let on = |rank| self.clone().submit(pool, Order { on: Some(rank), priority, ..Order::default() });
+        ranks.into_iter().map(on).collect()
     }
 }
 
 /// A task that can be submitted.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     pub order: Order,
     pub payload: Payload,
 }
 
 impl Prepared {
-    /// Submits it. Gives its number, and where its end will be seen.
-    pub fn post(self, desk: &Desk) -> Result<(TaskId, Arc<Slot>)> {
+    pub fn post(self, desk: &Arc<Desk>, places: &Arc<[Place]>) -> Result<Handle> {
         let Self { order, payload } = self;
-        let (name, slot) = (payload.name.clone(), payload.slot.clone().expect("it was prepared here"));
+        let (name, within) = (payload.name.clone(), order.parent);
+        let slot = payload.slot.clone().expect("it was prepared here");
         match desk.submit(order, payload) {
-            Ok(task) => Ok((task, slot)),
-            Err(why) => Err(why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_string() }.into())),
+            Ok(task) => Ok(Handle { task, slot, desk: Arc::clone(desk), name, places: Arc::clone(places), within }),
+            Err(why) => Err(over(why.as_ref(), &name)),
         }
     }
 
     pub fn submit<R: Data>(self, pool: &Pool) -> Result<Remote<R>> {
-        let name = self.payload.name.clone();
-        let (task, slot) = self.post(&pool.desk)?;
-        let remote = Remote::new(task, slot, Arc::clone(&pool.desk), name, Arc::clone(&pool.places));
-        Ok(remote.within(pool.around().0))
+        self.post(&pool.desk, &pool.places).map(Remote::of)
     }
 }

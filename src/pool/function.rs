@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::code::{Entry, conjure};
+use crate::error::{Error, ErrorKind};
 use crate::pool::desk::Desk;
 use crate::pool::remote::Remote;
 use crate::worker::caught::catch;
@@ -107,6 +108,11 @@ pub struct Refused {
 }
 
 impl Refused {
+    pub(crate) fn into_error(self, call: &str) -> Error {
+        let Self { problem, remedy } = self;
+        ErrorKind::Refused { call: call.to_owned(), problem, remedy: remedy.into() }.into()
+    }
+
     /// The function is not part of the executable.
     pub(crate) fn elsewhere() -> Self {
         Self {
@@ -253,6 +259,17 @@ macro_rules! arities {
 }
 pub(super) use arities;
 
+/// Writes arguments, which are a tuple, one after the other.
+macro_rules! write_all {
+    ($arguments:ident $writer:ident $($held:ident)*) => {{
+        let _ = &$writer;
+        let ($($held,)*) = $arguments;
+        $($held.write($writer)?;)*
+        Ok(())
+    }};
+}
+pub(super) use write_all;
+
 macro_rules! function {
     ($($argument:ident $parameter:ident $kind:ident $held:ident)*) => {
         const _: () = {
@@ -264,10 +281,7 @@ macro_rules! function {
                 $($argument: Argument<$parameter, $kind>,)*
             {
                 fn write(arguments: &($($argument,)*), writer: &mut Writer) -> Result<(), Refused> {
-                    let _ = &writer;
-                    let ($($held,)*) = arguments;
-                    $($held.write(writer)?;)*
-                    Ok(())
+                    write_all!(arguments writer $($held)*)
                 }
 
                 fn entry() -> Entry {

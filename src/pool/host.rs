@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use broadcasts::Broadcasts;
 
 use super::TOGETHER;
-use super::bringing::{Bringing, Expected, over};
-use super::desk::{Desk, Note, Payload, Settled, Then, Timing};
+use super::bringing::{Bringing, Expected};
+use super::desk::{Desk, Note, Payload, Settled, Then, Timing, over};
 use super::rests::Rests;
 use super::server::{Obeyed, Server};
 use crate::error::{Error, ErrorKind};
@@ -28,6 +28,9 @@ use crate::worker::kept::Kept;
 
 /// How often the clock is looked at for tasks that have one.
 pub(super) const LOOK_AFTER: Duration = Duration::from_millis(1);
+
+/// The names of so many tasks are remembered that have taken too long.
+const LATE_MOST: usize = 10_000;
 
 pub(super) struct Host<'h> {
     rank: &'h mut Rank,
@@ -234,6 +237,9 @@ impl Host<'_> {
                 let name = payload.map_or_else(|| format!("task {task}"), |payload| payload.name.to_string());
                 let error = error.in_call(&name);
                 self.late.insert(task, name);
+                if self.late.len() > LATE_MOST {
+                    self.late.pop_first();
+                }
                 Ending::Failed { error }
             }
             TaskResult::Failed(error) => Ending::Failed {

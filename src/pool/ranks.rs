@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::sync::mpsc::channel;
 
 use super::Pool;
-use super::desk::Note;
+use super::desk::{Note, over};
 use super::encoded::Encoded;
 use super::function::{Data, Function};
 use super::remote::Remote;
 use crate::error::{ErrorKind, Result};
-use crate::master::tasks::Order;
 use crate::worker::runner::{Made, Reader, Trouble};
 
 impl Pool {
@@ -99,7 +98,7 @@ impl Pool {
         R: Data,
     {
         let _ = function;
-        self.task().encode::<F, A, R, M>(&arguments)?.on_each(self)
+        self.task().encode::<F, A, R, M>(&arguments)?.on(self, 0..self.size(), 0)
     }
 
     /// Has an initialiser run once on every rank, and waits until it has: for what has to be there before the first task,
@@ -167,6 +166,7 @@ impl Pool {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn replicate<T: Data>(&self, remote: &Remote<T>, ranks: impl IntoIterator<Item = usize>) -> Result<()> {
+        self.outside_of_tasks("replicate", "tasks, which run where most of it is")?;
         remote.wait()?;
         let there = self.who_has(remote)?;
         let (mut ranks, mut copies): (VecDeque<usize>, _) = (ranks.into_iter().collect(), there.len().max(1));
@@ -175,9 +175,7 @@ impl Pool {
         while !ranks.is_empty() {
             let next: Vec<usize> = ranks.drain(..copies.min(ranks.len())).collect();
             copies += next.len();
-            let order = |rank| Order { on: Some(rank), priority: i32::MAX, ..Order::default() };
-            let readings = next.into_iter().map(|rank| read.clone().submit::<()>(self, order(rank)));
-            self.gather(readings.collect::<Result<Vec<_>>>()?)?;
+            self.gather(read.on::<()>(self, next, i32::MAX)?)?;
         }
         Ok(())
     }
@@ -208,11 +206,10 @@ impl Pool {
             let problem = "its ranks are asked for in another pool than the one that it was made in".into();
             return Err(ErrorKind::Refused { call: name.into(), problem, remedy: "ask its own pool".into() }.into());
         }
-        let is_over = || ErrorKind::PoolIsOver { task: name.into() }.into();
         // An end of the pool drops the sender, so that nobody waits for an answer then.
         let (answer, answered) = channel();
-        self.desk.post(Note::Locate { task: remote.task(), answer }).map_err(|why| why.unwrap_or_else(is_over))?;
-        answered.recv().unwrap_or_else(|_| Err(is_over()))
+        self.desk.post(Note::Locate { task: remote.task(), answer }).map_err(|why| over(why.as_ref(), name))?;
+        answered.recv().unwrap_or_else(|_| Err(over(None, name)))
     }
 }
 

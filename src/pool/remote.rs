@@ -1,6 +1,5 @@
 //! A value that lives, or will live, on some rank.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
@@ -11,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::desk::{Desk, Note, Slot, Then, Timing};
 use super::function::Data;
-use crate::error::{Error, ErrorKind, Place, Result};
+use super::handle::Handle;
+use crate::error::{Error, Result};
 use crate::master::tasks::TaskId;
 use crate::worker::kept::{Kept, Unfit};
 
@@ -34,33 +34,14 @@ use crate::worker::kept::{Kept, Unfit};
 /// ```
 #[must_use = "dropping a remote cancels its task; `detach` lets it run"]
 pub struct Remote<T> {
-    task: TaskId,
-    slot: Arc<Slot>,
-    desk: Arc<Desk>,
-    name: Cow<'static, str>,
-    places: Arc<[Place]>,
-    /// The task inside of which it was made.
-    within: Option<TaskId>,
+    handle: Handle,
     /// What the value is.
     kind: PhantomData<fn() -> T>,
 }
 
 impl<T: Data> Remote<T> {
-    pub(crate) fn new(
-        task: TaskId,
-        slot: Arc<Slot>,
-        desk: Arc<Desk>,
-        name: Cow<'static, str>,
-        places: Arc<[Place]>,
-    ) -> Self {
-        Self { task, slot, desk, name, places, within: None, kind: PhantomData }
-    }
-
-    /// The same, made inside of a task.
-    pub(crate) fn within(self, within: Option<TaskId>) -> Self {
-        let mut inner = self;
-        inner.within = within;
-        inner
+    pub(crate) fn of(handle: Handle) -> Self {
+        Self { handle, kind: PhantomData }
     }
 
     /// Waits for the value and brings it here. The value is moved out of the pool; only where another task reads it still
@@ -80,8 +61,8 @@ impl<T: Data> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn get(self) -> Result<T> {
-        let value = self.bring(true)?;
-        self.slot.let_go();
+        let value = self.handle.bring(true)?;
+        self.slot().let_go();
         value.take().map_err(|unfit| self.unfit(unfit))
     }
 
@@ -103,30 +84,19 @@ impl<T: Data> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn fetch(&self) -> Result<T> {
-        let value = self.bring(false)?;
+        let value = self.handle.bring(false)?;
         let mut bytes = Vec::new();
         value.write(&mut bytes).map_err(|unfit| self.unfit(unfit))?;
         Arc::new(Kept::bytes(bytes, 0)).take().map_err(|unfit| self.unfit(unfit))
     }
 
-    fn bring(&self, taken: bool) -> Result<Arc<Kept>> {
-        self.ask(taken);
-        let _watch = self.slot.watch();
-        self.desk.wait(self.within, None, || self.slot.value()).expect("without a deadline it waits for an end")
-    }
-
     /// Asks for the value, once.
     pub(super) fn ask(&self, taken: bool) {
-        if self.slot.wants()
-            && let Err(why) = self.desk.post(Note::Want { task: self.task, taken })
-        {
-            let error = why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: self.name.to_string() }.into());
-            self.slot.bring(Err(error)).into_iter().for_each(Then::happen);
-        }
+        self.handle.ask(taken);
     }
 
     fn unfit(&self, unfit: Unfit) -> Error {
-        unfit.into_error(&self.name, &self.places[0])
+        unfit.into_error(&self.handle.name, &self.handle.places[0])
     }
 }
 
@@ -149,8 +119,7 @@ impl<T> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn wait(&self) -> Result<()> {
-        let _watch = self.slot.watch();
-        self.desk.wait(self.within, None, || self.slot.outcome()).expect("without a deadline it waits for an end")
+        self.handle.wait()
     }
 
     /// As [`wait`](Self::wait), for so long at most; whether the task has come to its end.
@@ -172,9 +141,10 @@ impl<T> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn wait_for(&self, most: Duration) -> Result<bool> {
-        let _watch = self.slot.watch();
+        let Handle { slot, desk, within, .. } = &self.handle;
+        let _watch = slot.watch();
         // A time without end is none.
-        match self.desk.wait(self.within, Instant::now().checked_add(most), || self.slot.outcome()) {
+        match desk.wait(*within, Instant::now().checked_add(most), || slot.outcome()) {
             Some(outcome) => outcome.map(|()| true),
             None => Ok(false),
         }
@@ -195,7 +165,7 @@ impl<T> Remote<T> {
     /// ```
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.slot.is_settled()
+        self.slot().is_settled()
     }
 
     /// What the task took, if it has come to a good end.
@@ -205,7 +175,7 @@ impl<T> Remote<T> {
     /// See [`Timing`].
     #[must_use]
     pub fn timing(&self) -> Option<Timing> {
-        self.slot.timing()
+        self.slot().timing()
     }
 
     /// Asks for the task not to be run. One that has begun ends when it next waits for another task, or comes to
@@ -225,8 +195,7 @@ impl<T> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn cancel(&self) {
-        // Where the pool is over, so is the task.
-        let _ = self.desk.post(Note::Cancel(self.task));
+        self.handle.cancel();
     }
 
     /// Lets the task run for its effect: nobody wants its value, and an error in it is told on standard error. The pool
@@ -240,8 +209,8 @@ impl<T> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn detach(self) {
-        self.slot.detach();
-        let _ = self.desk.post(Note::Detach(self.task));
+        self.slot().detach();
+        let _ = self.handle.desk.post(Note::Detach(self.task()));
         // What else dropping does comes after that, and changes nothing.
     }
 
@@ -264,39 +233,32 @@ impl<T> Remote<T> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
-        self.slot.then(Then::Call(Box::new(callback)));
+        self.slot().then(Then::Call(Box::new(callback)));
     }
 
     pub(crate) fn task(&self) -> TaskId {
-        self.task
+        self.handle.task
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.name
+        &self.handle.name
     }
 
     pub(crate) fn is_of(&self, desk: &Arc<Desk>) -> bool {
-        Arc::ptr_eq(&self.desk, desk)
+        Arc::ptr_eq(&self.handle.desk, desk)
     }
 
-    pub(crate) fn slot(&self) -> &Arc<Slot> {
-        &self.slot
-    }
-}
-
-impl<T> Drop for Remote<T> {
-    fn drop(&mut self) {
-        self.slot.forget_callbacks();
-        let _ = self.desk.post(Note::Release(self.task));
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.handle.slot
     }
 }
 
 impl<T> fmt::Debug for Remote<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (task, is_done) = (self.task, self.is_done());
+        let (task, is_done) = (self.task(), self.is_done());
         f.debug_struct("Remote")
             .field("task", &task)
-            .field("name", &self.name)
+            .field("name", &self.name())
             .field("is_done", &is_done)
             .finish_non_exhaustive()
     }
@@ -343,8 +305,8 @@ impl<T: Data> Future for Getting<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         let remote = self.0.as_ref().expect("a future is not polled after its end");
         remote.ask(true);
-        if remote.slot.value().is_none() {
-            remote.slot.then(Then::Wake(context.waker().clone()));
+        if remote.slot().value().is_none() {
+            remote.slot().then(Then::Wake(context.waker().clone()));
             return Poll::Pending;
         }
         Poll::Ready(self.0.take().expect("it was here").get())

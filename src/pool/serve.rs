@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::TOGETHER;
-use super::bringing::{Bringing, Expected, over};
-use super::desk::{Desk, Note, Payload, Settled, Slot};
+use super::bringing::{Bringing, Expected};
+use super::desk::{Desk, Note, Payload, Settled, Slot, over};
 use super::host::LOOK_AFTER;
 use super::server::{Looked, Obeyed, Server};
 use crate::error::{Error, ErrorKind};

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, Note};
 use super::threads::{Threads, Work};
-use super::variables::Here;
 use crate::error::{Error, ErrorKind, Place};
 use crate::interrupt::Interrupts;
 use crate::master::tasks::TaskId;
@@ -33,7 +32,6 @@ pub(super) struct Server {
     call: u64,
     desk: Arc<Desk>,
     threads: Arc<Threads>,
-    here: Arc<Here>,
     store: Store,
     /// The states of the actors that live here.
     actors: BTreeMap<TaskId, Arc<Cell>>,
@@ -102,7 +100,6 @@ impl Server {
             call: rank.call,
             desk: Arc::clone(desk),
             threads: Threads::new(rank, desk),
-            here: Arc::new(Here::new(&rank.place, rank.memory.is_some())),
             store: Store::new(&rank.place, rank.memory),
             actors: BTreeMap::new(),
             writer: None,
@@ -163,8 +160,7 @@ impl Server {
                 });
             }
             let entry = code.entry().ok_or_else(|| Absent::Gone("this program has no such function".into()));
-            let here = Arc::clone(&self.here);
-            let work = Work { here, entry, arguments, values, inputs: found, actor: actor.zip(cell), timeout, came };
+            let work = Work { entry, arguments, values, inputs: found, actor: actor.zip(cell), timeout, came };
             all.push((Job { task, depth, actor, work }, lacks));
         }
         self.threads.change(|backlog| {
@@ -237,7 +233,7 @@ impl Server {
 
     /// What the rank has sent so far, for tasks that ask.
     pub fn count(&self, traffic: &Traffic) {
-        self.here.count(traffic);
+        self.threads.here.count(traffic);
     }
 
     /// How to wait while threads run something: `busy`, unless all of them do; nothing if none does.

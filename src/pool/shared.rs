@@ -7,8 +7,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::Pool;
-use super::desk::{Note, Payload, Settled, Slot};
+use super::desk::{Note, Payload, Settled, Slot, over};
 use super::function::{Argument, ByContent, ByRemote, Data, Refused, Writer};
+use super::handle::Handle;
 use super::remote::Remote;
 use crate::code::Code;
 use crate::error::{Error, ErrorKind, Result};
@@ -80,31 +81,22 @@ impl Pool {
                 Some(Large { kept: Kept::value(value), bytes, length })
             }
         };
-        let code = Code::of(never).ok_or_else(|| Error::from(in_a_library()))?;
+        let code = Code::of(never).ok_or_else(|| Refused::elsewhere().into_error("broadcast"))?;
         let slot = Arc::new(Slot::default());
         let kept = small.as_ref().map(|bytes| Arc::new(Kept::bytes(Arc::clone(bytes), 0)));
         // Nobody has seen it, so there is nothing to be done at its end.
         drop(slot.settle(Settled { outcome: Ok(()), value: kept, timing: None }));
         let payload = Payload { small, ..Payload::new(name.clone(), code, Vec::new(), Some(Arc::clone(&slot))) };
         let task = self.desk.number(|task| Note::Give { task, payload, large });
-        let task =
-            task.map_err(|why| why.unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_string() }.into()))?;
+        let task = task.map_err(|why| over(why.as_ref(), &name))?;
         let (desk, places) = (Arc::clone(&self.desk), Arc::clone(&self.places));
-        Ok(Shared(Arc::new(Remote::new(task, slot, desk, name, places))))
+        Ok(Shared(Arc::new(Remote::of(Handle { task, slot, desk, name, places, within: None }))))
     }
 }
 
 /// In place of the function that has made a value which no task has made.
 fn never(_: &mut Reader<'_>) -> Result<Made, Trouble> {
     Err(Trouble::Internal("a value that was given is to be made".into()))
-}
-
-fn in_a_library() -> ErrorKind {
-    ErrorKind::Refused {
-        call: "broadcast".into(),
-        problem: "this library is a shared one, which other ranks may have elsewhere".into(),
-        remedy: "link it into the program itself".into(),
-    }
 }
 
 impl<T> Clone for Shared<T> {

@@ -40,6 +40,8 @@ pub(crate) struct Threads {
     pub counts: Arc<[u32]>,
     pool: Arc<ThreadPool>,
     pub desk: Arc<Desk>,
+    /// What tasks can ask of this rank.
+    pub(super) here: Arc<Here>,
     runs: Mutex<Runs>,
 }
 
@@ -68,8 +70,6 @@ struct Runs {
 
 /// A task that was not begun.
 pub(super) struct Work {
-    /// What it can ask of its rank.
-    pub here: Arc<Here>,
     pub entry: Result<Entry, Absent>,
     pub arguments: Vec<u8>,
     pub values: Vec<TaskId>,
@@ -166,6 +166,7 @@ impl Threads {
             counts: Arc::clone(&rank.threads),
             pool: Arc::clone(&rank.pool),
             desk: Arc::clone(desk),
+            here: Arc::new(Here::new(&rank.place, rank.memory.is_some())),
             runs: Mutex::default(),
         });
         desk.tell_of(&threads);
@@ -273,7 +274,7 @@ impl Threads {
     }
 
     fn run(self: &Arc<Self>, job: Job<Work>, number: u64, is_to_stop: Arc<AtomicBool>) {
-        let Job { task, depth, work: Work { here, entry, arguments, inputs, actor, came, .. }, .. } = job;
+        let Job { task, depth, work: Work { entry, arguments, inputs, actor, came, .. }, .. } = job;
         let inputs: Vec<Arc<Kept>> = inputs.into_iter().flatten().collect();
         let threads = Arc::clone(self);
         let (has_stopped, waited) = (std::cell::Cell::new(false), std::cell::Cell::new(Duration::ZERO));
@@ -285,7 +286,7 @@ impl Threads {
             Ok(_) if has_died => Err(Trouble::Dead),
             Ok(entry) => {
                 let state = state.as_deref_mut().and_then(|state| state.as_deref_mut());
-                here.run(|| runner::run(entry, &arguments, inputs, state)).map(|made| here.measure(made))
+                runner::run(entry, &arguments, inputs, state).map(|made| self.here.measure(made))
             }
             Err(Absent::Unfit(unfit)) => Err(Trouble::Unfit(unfit)),
             Err(Absent::Gone(problem)) => Err(Trouble::Internal(problem)),

@@ -4,7 +4,6 @@
 //! that runs it, since the ranks of one process share everything else.
 
 use std::any::{Any, type_name};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -12,17 +11,12 @@ use std::sync::{Arc, Mutex};
 use super::Pool;
 use super::encoded::Encoded;
 use super::function::{Data, Writer};
+use super::threads::with_current;
 use crate::error::{Place, Result};
 use crate::lock::lock;
-use crate::master::tasks::Order;
 use crate::rank::Traffic;
 use crate::worker::kept::discard;
 use crate::worker::runner::{Made, Reader, Trouble};
-
-thread_local! {
-    /// The rank whose task this thread runs.
-    static HERE: RefCell<Option<Arc<Here>>> = const { RefCell::new(None) };
-}
 
 /// What tasks can ask of their rank.
 pub(super) struct Here {
@@ -51,14 +45,6 @@ impl Here {
     /// What a task has made, with all its bytes counted if they have to be.
     pub fn measure(&self, made: Made) -> Made {
         if self.is_bounded { made.measured() } else { made }
-    }
-
-    /// Runs a task, which catches its panics itself.
-    pub fn run<R>(self: &Arc<Self>, task: impl FnOnce() -> R) -> R {
-        let before = HERE.replace(Some(Arc::clone(self)));
-        let result = task();
-        HERE.set(before);
-        result
     }
 
     fn get<T: Send + Sync + 'static>(&self, name: &str) -> Result<Option<Arc<T>>, String> {
@@ -94,7 +80,7 @@ impl fmt::Debug for Here {
 
 #[track_caller]
 fn here(what: &str) -> Arc<Here> {
-    let here = HERE.with_borrow(Clone::clone);
+    let here = with_current(|current| Arc::clone(&current.threads.here));
     here.unwrap_or_else(|| {
         panic!("{what} outside of a task; a parallel iterator inside of one borrows what was got before it")
     })
@@ -179,10 +165,11 @@ impl Pool {
     ///
     /// See [`variable`].
     pub fn push<T: Data>(&self, name: &str, value: T) -> Result<()> {
+        self.outside_of_tasks("push", "the tasks that need it, or use set_variable")?;
         let value = self.broadcast(value)?;
         let write = |writer: &mut Writer| writer.value(name).and_then(|()| writer.need(&value));
         let put = Encoded::new(&self.desk, format!("push of `{name}`"), put::<T>, write)?;
-        self.all_of(&format!("push of `{name}`"), put.on_each::<()>(self)?).map(drop)
+        self.all_of(&format!("push of `{name}`"), put.on::<()>(self, 0..self.size(), 0)?).map(drop)
     }
 
     /// A variable of every rank, in the order of ranks.
@@ -207,7 +194,7 @@ impl Pool {
     pub fn pull<T: Data>(&self, name: &str) -> Result<Vec<T>> {
         let write = |writer: &mut Writer| writer.value(name);
         let copy = Encoded::new(&self.desk, format!("pull of `{name}`"), copy::<T>, write)?;
-        self.all_of(&format!("pull of `{name}`"), copy.on_each::<T>(self)?)
+        self.all_of(&format!("pull of `{name}`"), copy.on::<T>(self, 0..self.size(), 0)?)
     }
 }
 
@@ -237,10 +224,8 @@ impl Pool {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn traffic(&self) -> Result<Vec<Traffic>> {
-        let order = |rank| Order { on: Some(rank), priority: i32::MAX, ..Order::default() };
         let ask = Encoded::new(&self.desk, "traffic", traffic, |_| Ok(()))?;
-        let asked = (0..self.size()).map(|rank| ask.clone().submit(self, order(rank)));
-        self.all_of("traffic", asked.collect::<Result<_>>()?)
+        self.all_of("traffic", ask.on(self, 0..self.size(), i32::MAX)?)
     }
 }
 
