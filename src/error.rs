@@ -213,8 +213,10 @@ pub enum ErrorKind {
     },
 
     /// A task did not run, since one whose value it needs has failed.
-    #[error("a task did not run, because what it needs has failed: {cause}")]
+    #[error("{task} did not run, because what it needs has failed: {cause}")]
     Needed {
+        /// The task, by its name or function.
+        task: String,
         /// Why the other one failed.
         cause: Box<Error>,
     },
@@ -454,6 +456,7 @@ impl Error {
         | ErrorKind::Refused { call, .. }
         | ErrorKind::Internal { call, .. }
         | ErrorKind::Cancelled { task: call }
+        | ErrorKind::Needed { task: call, .. }
         | ErrorKind::TooLong { task: call, .. } = &mut *self.kind
         {
             name.clone_into(call);
@@ -461,12 +464,9 @@ impl Error {
         self
     }
 
-    /// What it is that has failed, where this only follows from it.
-    pub(crate) fn cause(self) -> Self {
-        match *self.kind {
-            ErrorKind::Needed { cause } => *cause,
-            _ => self,
-        }
+    /// The error of a task that needs the value of another one, which has failed like this.
+    pub(crate) fn of_who_needs(&self) -> Self {
+        ErrorKind::Needed { task: "a task".into(), cause: Box::new(self.root().clone()) }.into()
     }
 
     /// The same error, of this part of a task.
@@ -484,7 +484,7 @@ impl Error {
     /// The error that has caused this one, if that is of a task which needs another's value.
     pub(crate) fn root(&self) -> &Self {
         match &*self.kind {
-            ErrorKind::Needed { cause } => cause.root(),
+            ErrorKind::Needed { cause, .. } => cause.root(),
             _ => self,
         }
     }

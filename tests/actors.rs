@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rankfold::{Actor, Pool, Remote, Result, World};
+use rankfold::{Actor, Pool, Remote, Result};
 
-fn pool<R: Send>(ranks: usize, program: impl FnOnce(&Pool) -> Result<R> + Send) -> Result<R> {
-    World::local(ranks)?.pool(program)?.expect("the program runs on rank 0")
-}
+#[path = "support/pools.rs"]
+mod pools;
+use pools::pool;
 
 /// What was written, in order; nothing of it can travel but as a copy.
 struct Log {

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rankfold::{Graph, Pool, Remote, Result, World, stop_if_asked};
+use rankfold::{Graph, Pool, Remote, Result, stop_if_asked};
 
-fn pool<R: Send>(ranks: usize, program: impl FnOnce(&Pool) -> Result<R> + Send) -> Result<R> {
-    World::local(ranks)?.pool(program)?.expect("the program runs on rank 0")
-}
+#[path = "support/pools.rs"]
+mod pools;
+use pools::pool;
 
 fn nap(ms: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(ms));

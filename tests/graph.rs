@@ -6,27 +6,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use rankfold::{ErrorKind, Graph, Node, Pool, Remote, Result, World};
+use rankfold::{ErrorKind, Graph, Node, Remote, Result};
 use serde::{Deserialize, Serialize};
 
-fn with<R: Send>(ranks: usize, program: impl FnOnce(&Pool) -> R + Send) -> R {
-    World::local(ranks).unwrap().pool(program).unwrap().expect("rank 0 gets the result")
-}
-
-fn big(seed: u64) -> Vec<u64> {
-    (0..5_000).map(|n| n ^ seed).collect()
-}
-
-fn shifted(values: &[u64], by: u64) -> Vec<u64> {
-    values.iter().map(|value| value.rotate_left(7).wrapping_add(by)).collect()
-}
+#[path = "support/pools.rs"]
+mod pools;
+use pools::{big, shifted, total, with};
 
 fn joined(left: &[u64], right: &[u64]) -> Vec<u64> {
     left.iter().zip(right).map(|(left, right)| left.wrapping_mul(31) ^ right).collect()
-}
-
-fn total(values: &[u64]) -> u64 {
-    values.iter().fold(0, |sum, value| sum.rotate_left(1) ^ value)
 }
 
 #[test]
@@ -199,7 +187,7 @@ fn who_keeps_going_completes_what_does_not_depend_on_a_failure() {
             result.map_or_else(
                 |error| {
                     let root = match error.kind() {
-                        ErrorKind::Needed { cause } => ("needed", cause.clone()),
+                        ErrorKind::Needed { cause, .. } => ("needed", cause.clone()),
                         _ => ("own", Box::new(error)),
                     };
                     let ErrorKind::Panicked { attempts, .. } = root.1.kind() else { panic!("{}", root.1) };

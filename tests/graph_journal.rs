@@ -5,28 +5,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rankfold::journal::inspect;
-use rankfold::{Graph, Pool, Result, World};
+use rankfold::{Graph, Result, World};
 use rustix::process::Signal;
 
 mod support;
 use support::folder::Folder;
 use support::{HANGS, program, run_alone, run_disturbed};
 
-fn with<R: Send>(ranks: usize, program: impl FnOnce(&Pool) -> R + Send) -> R {
-    World::local(ranks).unwrap().pool(program).unwrap().expect("rank 0 gets the result")
-}
-
-fn big(seed: u64) -> Vec<u64> {
-    (0..5_000).map(|n| n ^ seed).collect()
-}
-
-fn shifted(values: &[u64], by: u64) -> Vec<u64> {
-    values.iter().map(|value| value.rotate_left(7).wrapping_add(by)).collect()
-}
-
-fn total(values: &[u64]) -> u64 {
-    values.iter().fold(0, |sum, value| sum.rotate_left(1) ^ value)
-}
+#[path = "support/pools.rs"]
+mod pools;
+use pools::{big, shifted, total, with};
 
 /// A graph of four steps, and those of them that ran.
 static STEPS: Mutex<Vec<String>> = Mutex::new(Vec::new());

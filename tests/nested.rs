@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use rankfold::{Pool, Remote, Result, Until, World, stop_if_asked};
+use rankfold::{Pool, Remote, Result, Until, stop_if_asked};
 
-fn pool<R: Send>(ranks: usize, program: impl FnOnce(&Pool) -> Result<R> + Send) -> Result<R> {
-    World::local(ranks)?.pool(program)?.expect("the program runs on rank 0")
-}
+#[path = "support/pools.rs"]
+mod pools;
+use pools::pool;
 
 fn fibonacci(n: u64) -> Result<u64> {
     if n < 2 {

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use rankfold::{ErrorKind, Pool, Remote, Result, Until, World};
+use rankfold::{ErrorKind, Remote, Result, Until, World};
 
-fn with<R: Send>(ranks: usize, program: impl FnOnce(&Pool) -> R + Send) -> R {
-    World::local(ranks).unwrap().pool(program).unwrap().expect("rank 0 gets the result")
-}
+#[path = "support/pools.rs"]
+mod pools;
+use pools::with;
 
 fn big(seed: u64) -> Vec<u64> {
     (0..200_000).map(|n| n ^ seed).collect()
@@ -71,7 +71,7 @@ fn a_panic_arrives_with_its_place_and_those_who_need_the_value_fail_with_its_cau
         let next = pool.submit(|n: &u32| n + 1, (&bad,))?;
         let last = pool.submit(|n: &u32| n + 1, (&next,))?;
         let error = last.get().unwrap_err();
-        let ErrorKind::Needed { cause } = error.kind() else { panic!("{error}") };
+        let ErrorKind::Needed { cause, .. } = error.kind() else { panic!("{error}") };
         let ErrorKind::Panicked { message, item, .. } = cause.kind() else { panic!("{cause}") };
         assert!(message == "no sevens" && item.contains("task"), "{error}");
         assert!(bad.wait().is_err() && next.wait().is_err());

@@ -13,9 +13,9 @@ use support::run_alone;
 
 use rankfold::{ErrorKind, Pool, Remote, Result, World, set_variable, variable};
 
-fn with<R: Send>(ranks: usize, program: impl FnOnce(&Pool) -> R + Send) -> R {
-    World::local(ranks).unwrap().pool(program).unwrap().expect("rank 0 gets the result")
-}
+#[path = "support/pools.rs"]
+mod pools;
+use pools::with;
 
 fn big(seed: u64) -> Vec<u64> {
     (0..20_000).map(|n| n ^ seed).collect()

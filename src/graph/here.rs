@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::plan::{Task, distinct, schedule};
 use super::{Graph, Nodes};
-use crate::error::{Error, ErrorKind, Place, Result};
+use crate::error::{Place, Result};
 use crate::launch::host_name;
 use crate::worker::kept::Kept;
 use crate::worker::runner::{self, Made};
@@ -27,7 +27,7 @@ pub(super) fn run(graph: &Graph, outputs: &[usize], keeps_going: bool) -> Result
         let needs = graph.needs(node).iter();
         let inputs = needs.map(|need| values[*need].clone().expect("it was added before"));
         let inputs = inputs.collect::<Result<Vec<_>>>();
-        let value = inputs.map_err(|error| needs_failed(&error)).and_then(|inputs| one(graph, node, &inputs, &place));
+        let value = inputs.map_err(|error| error.of_who_needs()).and_then(|inputs| one(graph, node, &inputs, &place));
         if let (Err(error), false) = (&value, keeps_going) {
             return Err(error.root().clone());
         }
@@ -67,8 +67,4 @@ fn one(graph: &Graph, node: usize, inputs: &[Arc<Kept>], place: &Place) -> Resul
 
 pub(super) fn this_place() -> Place {
     Place { rank: 0, host: host_name() }
-}
-
-fn needs_failed(cause: &Error) -> Error {
-    ErrorKind::Needed { cause: Box::new(cause.root().clone()) }.into()
 }

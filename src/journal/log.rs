@@ -172,7 +172,7 @@ mod tests {
     use rand::RngExt;
 
     use super::super::lock::of_a_dead_process;
-    use super::super::storage::memory::Memory;
+    use super::super::storage::memory::{Memory, damaged};
     use super::super::{Journal, Waits};
     use super::*;
     use crate::random::ItemRng;
@@ -319,13 +319,7 @@ mod tests {
         let mut refusals = 0;
         for name in &names {
             let whole = memory.read(name).unwrap();
-            let flips = (0..whole.len() * 8).map(|bit| {
-                let mut bytes = whole.clone();
-                bytes[bit / 8] ^= 1 << (bit % 8);
-                bytes
-            });
-            let cuts = (0..whole.len()).map(|cut| whole[..cut].to_vec());
-            for bytes in flips.chain(cuts) {
+            for bytes in damaged(&whole) {
                 let copy = memory.copy();
                 copy.put(name, &bytes).unwrap();
                 // A job asserts that what it finds is right.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::recorder::Desk;
-use super::storage::memory::Memory;
+use super::storage::memory::{Memory, damaged};
 use super::*;
 use crate::error::Place;
 use crate::extent::extents_between;
@@ -292,13 +292,7 @@ fn no_flipped_bit_and_no_cut_gives_a_wrong_result() {
     assert!(names.iter().any(|name| job_of(name).is_some() && name.starts_with("calls")), "{names:?}");
     for name in &names {
         let whole = memory.read(name).unwrap();
-        let flips = (0..whole.len() * 8).map(|bit| {
-            let mut bytes = whole.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            bytes
-        });
-        let cuts = (0..whole.len()).map(|cut| whole[..cut].to_vec());
-        for bytes in flips.chain(cuts) {
+        for bytes in damaged(&whole) {
             let copy = memory.copy();
             copy.put(name, &bytes).unwrap();
             match job(&copy, 2, None, None, &mut crate::random::rng(6, 0)) {

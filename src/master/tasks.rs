@@ -350,7 +350,7 @@ impl<P> Tasks<P> {
         let (mut failed, mut lacks) = (None, 0);
         for need in &order.needs {
             match self.tasks.get_mut(need) {
-                Some(Task { state: State::Failed(failure), .. }) => failed = Some(caused_by(failure)),
+                Some(Task { state: State::Failed(failure), .. }) => failed = Some(failure.of_who_needs()),
                 // A task may need one value twice.
                 Some(needed) => lacks += usize::from(needed.readers.insert(task) && !needed.state.is_settled()),
                 None => failed = Some(self.gone(*need)),
@@ -467,12 +467,4 @@ impl<P> Tasks<P> {
 
 fn cancelled(task: TaskId) -> Error {
     ErrorKind::Cancelled { task: format!("task {task}") }.into()
-}
-
-/// The failure of a task that needs another's value, of which the failure is given.
-fn caused_by(cause: &Error) -> Error {
-    match cause.kind() {
-        ErrorKind::Needed { .. } => cause.clone(),
-        _ => ErrorKind::Needed { cause: Box::new(cause.clone()) }.into(),
-    }
 }

@@ -125,7 +125,7 @@ impl Pool {
         running.into_iter().try_for_each(|partial| partial.wait())?;
         let result = tree.finish(combine)?;
         let result = result.ok_or_else(|| Error::from(ErrorKind::EmptyInput { call: "map_reduce".into() }))?;
-        Arc::into_inner(result).expect("nobody else has it").get().map_err(Error::cause)
+        Arc::into_inner(result).expect("nobody else has it").get().map_err(|error| error.root().clone())
     }
 }
 

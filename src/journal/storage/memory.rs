@@ -8,6 +8,16 @@ use rand::RngExt;
 
 use super::{Pen, Roll, Storage, folder_of};
 
+/// What a disk that lies may make of a file: each bit flipped, and cut at each byte.
+pub(crate) fn damaged(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let flips = (0..whole.len() * 8).map(|bit| {
+        let mut bytes = whole.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    });
+    flips.chain((0..whole.len()).map(|cut| whole[..cut].to_vec()))
+}
+
 /// A folder in memory. Clones are the same folder.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Memory(Arc<Mutex<Disk>>);

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, State, TaskId, Tasks, caused_by};
+use super::{Action, State, TaskId, Tasks};
 use crate::error::{Error, ErrorKind};
 use crate::simulate::mutant::{Mutant, planted};
 
@@ -191,7 +191,7 @@ impl<P> Tasks<P> {
         line.is_dead = false;
         let needs = self.tasks[&actor].order.needs.clone();
         let lost = needs.into_iter().find_map(|need| match self.tasks.get(&need).map(|entry| &entry.state) {
-            Some(State::Failed(cause)) => Some(caused_by(cause)),
+            Some(State::Failed(cause)) => Some(cause.of_who_needs()),
             _ => None,
         });
         match lost {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Ending, Handle, State, Task, TaskId, Tasks, cancelled, caused_by};
+use super::{Action, Ending, Handle, State, Task, TaskId, Tasks, cancelled};
 use crate::error::Error;
 use crate::simulate::mutant::{Mutant, planted};
 
@@ -141,7 +141,7 @@ impl<P> Tasks<P> {
             needs.into_iter().for_each(|need| self.read(need, task));
         }
         if let Some(failure) = failed.filter(|_| !planted(Mutant::CauseForgotten)) {
-            readers.into_iter().for_each(|reader| self.fail(reader, caused_by(&failure)));
+            readers.into_iter().for_each(|reader| self.fail(reader, failure.of_who_needs()));
         } else {
             readers.iter().for_each(|reader| self.lacks_one_less(*reader));
             self.tasks.get_mut(&task).expect("its readers are not through with it").readers = readers;

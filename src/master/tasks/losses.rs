@@ -1,6 +1,6 @@
 //! What becomes of tasks and values when a worker is lost.
 
-use super::{Action, State, Task, TaskId, Tasks, cancelled, caused_by, owner};
+use super::{Action, State, Task, TaskId, Tasks, cancelled, owner};
 use crate::error::Error;
 use crate::simulate::mutant::{Mutant, planted};
 
@@ -77,7 +77,7 @@ impl<P> Tasks<P> {
         if self.lines.remove(&task).is_some() {
             needs.into_iter().for_each(|need| self.read(need, task));
         }
-        readers.into_iter().for_each(|reader| self.fail(reader, caused_by(error)));
+        readers.into_iter().for_each(|reader| self.fail(reader, error.of_who_needs()));
         self.free_if_unused(task);
     }
 }
