@@ -46,13 +46,22 @@ tests() { # name, cargo flags...
     cargo build --examples "$@"
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run "$@"
-        step "$name: documentation tests"
-        cargo test --doc "$@"
     else
-        # One test at a time where each starts several ranks (nextest has this from .config/nextest.toml).
-        if [ -n "${RANKFOLD_TEST_MPI:-}" ]; then export RUST_TEST_THREADS=1; fi
-        cargo test "$@"
+        one_binary_after_another "$@"
     fi
+    step "$name: documentation tests"
+    cargo test --doc "$@"
+}
+
+# Without nextest, what .config/nextest.toml says of it: one test at a time where each starts several ranks.
+one_binary_after_another() { # cargo flags...
+    local file binary threads
+    cargo test --lib --bins --examples "$@"
+    for file in tests/*.rs; do
+        binary=$(basename "$file" .rs)
+        case $binary in mpi* | slurm) threads=1 ;; *) threads=$(nproc) ;; esac
+        RUST_TEST_THREADS=$threads cargo test --test "$binary" "$@"
+    done
 }
 
 feature_set() { # name, cargo flags...
