@@ -37,6 +37,7 @@ mod rests;
 mod serve;
 mod server;
 pub(crate) mod shared;
+pub(crate) mod slot;
 pub(crate) mod task;
 pub(crate) mod threads;
 mod tree;
@@ -53,10 +54,11 @@ use crate::master::tasks::TaskId;
 use crate::rank::Rank;
 use crate::wire::Signature;
 use actor::{Actor, Maker};
-use desk::{Desk, Line, Note, Then};
+use desk::{Desk, Note};
 use each::Each;
 use function::{Data, Function};
 use remote::Remote;
+use slot::{Line, Then};
 use task::Task;
 use threads::Current;
 
@@ -321,22 +323,26 @@ impl Pool {
     /// ```
     #[must_use]
     pub fn wait<T>(&self, remotes: &[Remote<T>], until: Until, timeout: Option<Duration>) -> Vec<usize> {
-        let done = || -> Vec<usize> { (0..remotes.len()).filter(|at| remotes[*at].is_done()).collect() };
+        let line = Arc::<Line>::default();
+        let places = remotes.iter().zip(0..).map(|(remote, at)| remote.slot().queue(at, &line));
+        let _places: Vec<_> = places.collect();
+        let (mut done, mut has_failed) = (0, false);
         let enough = || {
-            let done = done();
+            while let Some(at) = line.first() {
+                done += 1;
+                has_failed |= remotes[at as usize].slot().has_failed();
+            }
             let is_enough = match until {
-                Until::First => !done.is_empty() || remotes.is_empty(),
-                Until::All => done.len() == remotes.len(),
-                Until::FirstError => {
-                    done.len() == remotes.len() || done.iter().any(|at| remotes[*at].slot().has_failed())
-                }
-                Until::Count(count) => done.len() >= count.min(remotes.len()),
+                Until::First => done > 0 || remotes.is_empty(),
+                Until::All => done == remotes.len(),
+                Until::FirstError => has_failed || done == remotes.len(),
+                Until::Count(count) => done >= count.min(remotes.len()),
             };
-            is_enough.then_some(done)
+            is_enough.then_some(())
         };
-        let _watches: Vec<_> = remotes.iter().map(|remote| remote.slot().watch()).collect();
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.desk.wait(self.around().0, deadline, enough).unwrap_or_else(done)
+        self.desk.wait(self.around().0, deadline, enough);
+        (0..remotes.len()).filter(|at| remotes[*at].is_done()).collect()
     }
 
     /// These remotes in the order in which their tasks come to their end.

@@ -160,7 +160,7 @@ pub(crate) enum Asked {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Submission {
     pub task: TaskId,
-    pub order: Order,
+    pub order: Box<Order>,
     pub name: String,
     pub code: Code,
     #[serde(with = "serde_bytes")]

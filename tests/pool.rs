@@ -140,6 +140,27 @@ fn waiting_ends_when_enough_is_done() {
 }
 
 #[test]
+fn many_are_waited_for_again_and_again() {
+    fn nap(number: u64) -> u64 {
+        std::thread::sleep(Duration::from_millis(if number == 19_999 { 300 } else { 0 }));
+        number
+    }
+    with(2, |pool| -> Result<_> {
+        let remotes = pool.map(nap, 0..20_000)?;
+        for count in (0..=20_000).step_by(500) {
+            let done = pool.wait(&remotes, Until::Count(count), None);
+            assert!(done.len() >= count && done.is_sorted(), "{} of {count}", done.len());
+        }
+        // What has come to its end is there at once, also for who does not wait.
+        assert_eq!(pool.wait(&remotes, Until::First, Some(Duration::ZERO)).len(), 20_000);
+        assert_eq!(pool.wait(&remotes, Until::FirstError, None).len(), 20_000);
+        assert_eq!(remotes.into_iter().map(Remote::get).sum::<Result<u64>>()?, 199_990_000);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn what_nobody_wants_does_not_run_and_what_is_detached_does() {
     static RUN: AtomicUsize = AtomicUsize::new(0);
     static DETACHED: AtomicUsize = AtomicUsize::new(0);

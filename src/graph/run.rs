@@ -17,11 +17,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lock::lock;
 use crate::master::tasks::{Order, TaskId};
 use crate::pool::Pool;
-use crate::pool::desk::Then;
 use crate::pool::encoded::Encoded;
 use crate::pool::function::{Data, Refused};
 use crate::pool::handle::Handle;
 use crate::pool::remote::Remote;
+use crate::pool::slot::Then;
 use crate::pool::threads::stop_task_if_asked;
 use crate::worker::kept::{Kept, Unfit};
 

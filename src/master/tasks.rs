@@ -71,14 +71,14 @@ pub(crate) enum Event<P> {
     },
     Submitted {
         task: TaskId,
-        order: Order,
-        payload: P,
+        order: Box<Order>,
+        payload: Box<P>,
     },
     /// A value that nobody has to make: rank 0 has it. It is small, or has so many bytes.
     Given {
         task: TaskId,
         bytes: Option<u64>,
-        payload: P,
+        payload: Box<P>,
     },
     /// The value is wanted on rank 0, as soon as it exists; and there alone from then on, if it is `taken`.
     Wanted {
@@ -196,8 +196,8 @@ pub(crate) struct Tasks<P> {
 
 #[derive(Debug)]
 struct Task<P> {
-    payload: P,
-    order: Order,
+    payload: Box<P>,
+    order: Box<Order>,
     state: State,
     /// Values it needs that do not exist yet.
     lacks: usize,
@@ -278,16 +278,16 @@ impl<P> Tasks<P> {
 
     /// What the driver keeps with a task, while there is something to do with it.
     pub fn payload(&self, task: TaskId) -> Option<&P> {
-        self.tasks.get(&task).map(|task| &task.payload)
+        self.tasks.get(&task).map(|task| &*task.payload)
     }
 
     pub fn payload_mut(&mut self, task: TaskId) -> Option<&mut P> {
-        self.tasks.get_mut(&task).map(|task| &mut task.payload)
+        self.tasks.get_mut(&task).map(|task| &mut *task.payload)
     }
 
     /// What was asked for with a task.
     pub fn order(&self, task: TaskId) -> Option<&Order> {
-        self.tasks.get(&task).map(|task| &task.order)
+        self.tasks.get(&task).map(|task| &*task.order)
     }
 
     /// The tasks and values that are known.
@@ -298,12 +298,12 @@ impl<P> Tasks<P> {
     /// What is kept with the tasks that end with the program, whoever waits for them.
     pub fn held_payloads(&self) -> impl Iterator<Item = &P> {
         let ends = |task: &&Task<P>| !task.order.detached && task.order.parent.is_none();
-        self.tasks.values().filter(ends).map(|task| &task.payload)
+        self.tasks.values().filter(ends).map(|task| &*task.payload)
     }
 
     /// What is kept with all tasks.
     pub fn payloads(&self) -> impl Iterator<Item = &P> {
-        self.tasks.values().map(|task| &task.payload)
+        self.tasks.values().map(|task| &*task.payload)
     }
 
     pub fn handle(&mut self, event: Event<P>) {
@@ -346,7 +346,7 @@ impl<P> Tasks<P> {
         self.actions.pop_front()
     }
 
-    fn submit(&mut self, task: TaskId, order: Order, payload: P) {
+    fn submit(&mut self, task: TaskId, order: Box<Order>, payload: Box<P>) {
         let (mut failed, mut lacks) = (None, 0);
         for need in &order.needs {
             match self.tasks.get_mut(need) {

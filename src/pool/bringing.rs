@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use super::desk::{Slot, Then, over};
+use super::desk::over;
 use super::server::Absent;
+use super::slot::{Slot, Then};
 use crate::error::{Error, Place};
 use crate::master::tasks::TaskId;
 use crate::worker::kept::Kept;

@@ -4,41 +4,41 @@
 //! in its slot, and whoever waits for slots looks at them each time the bell rings.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::shared::Large;
+use super::slot::Slot;
 use super::threads::{Away, Threads, is_asked_to_stop, stop_task_if_asked};
 use crate::code::Code;
 use crate::error::{Error, ErrorKind};
 use crate::lock::lock;
 use crate::master::tasks::{FIRST_OF_RANK, Order, TaskId};
-use crate::worker::caught::{Caught, catch};
-use crate::worker::kept::{Kept, discard};
+use crate::worker::kept::discard;
 use crate::worker::runner::{Made, Trouble};
 use crate::worker::usage::Usage;
 
-use super::shared::Large;
-
 /// Who waits looks so long before it sleeps: most answers are there within it, and a sleep costs as much.
 const LOOKING: Duration = Duration::from_micros(50);
+
+/// A note that can wait does not wake a thread that would have woken as soon as this.
+const SOON: Duration = Duration::from_micros(200);
 
 /// Something for the transport's thread to do.
 #[derive(Debug)]
 pub(crate) enum Note {
     Submit {
         task: TaskId,
-        order: Order,
-        payload: Payload,
+        order: Box<Order>,
+        payload: Box<Payload>,
     },
     /// A value that rank 0 has, and that everybody is to have.
     Give {
         task: TaskId,
-        payload: Payload,
+        payload: Box<Payload>,
         /// Unless it is small.
         large: Option<Large>,
     },
@@ -136,7 +136,8 @@ pub struct Timing {
     pub waited: Duration,
     /// From its beginning to its end.
     pub wall: Duration,
-    /// Processor time of the thread that ran it; what it did in parallel on other threads is not in it.
+    /// Processor time of the thread that ran it; what it did in parallel on other threads is not in it. Tasks shorter than
+    /// 20 µs count as computing throughout.
     pub cpu: Duration,
     /// The most memory that the rank's process has had so far, in bytes; of tasks shorter than 10 ms, the value that was
     /// seen last. 0 where the system does not say.
@@ -163,8 +164,8 @@ pub(crate) struct Desk {
 struct Notes {
     notes: Vec<Note>,
     next: TaskId,
-    /// The transport's thread sleeps.
-    sleeps: bool,
+    /// The transport's thread sleeps, until then.
+    sleeps: Option<Instant>,
     /// Nobody takes notes any more, because of that error if there is one.
     is_over: bool,
     why: Option<Error>,
@@ -188,6 +189,16 @@ impl Desk {
 
     /// Puts a note down. After the end nobody reads it, for the reason that is given.
     pub fn post(&self, note: Note) -> Result<(), Option<Error>> {
+        self.put(note, |_| true)
+    }
+
+    /// The same with a note that has some time: where this rank computes on meanwhile, waking whoever reads it for each of
+    /// many would take longer than short tasks do.
+    pub fn post_at_leisure(&self, note: Note) -> Result<(), Option<Error>> {
+        self.put(note, |until| until.saturating_duration_since(Instant::now()) > SOON)
+    }
+
+    fn put(&self, note: Note, wakes: impl FnOnce(Instant) -> bool) -> Result<(), Option<Error>> {
         let mut notes = lock(&self.notes);
         if notes.is_over {
             let why = notes.why.clone();
@@ -197,12 +208,12 @@ impl Desk {
             return Err(why);
         }
         notes.notes.push(note);
-        self.wake(notes);
+        self.wake(notes, wakes);
         Ok(())
     }
 
     /// Puts an order down, and gives the task its number; nobody takes it after the end.
-    pub fn submit(&self, order: Order, payload: Payload) -> Result<TaskId, Option<Error>> {
+    pub fn submit(&self, order: Box<Order>, payload: Box<Payload>) -> Result<TaskId, Option<Error>> {
         self.number(|task| Note::Submit { task, order, payload })
     }
 
@@ -215,12 +226,13 @@ impl Desk {
         let task = self.first + notes.next;
         notes.next += 1;
         notes.notes.push(note(task));
-        self.wake(notes);
+        self.wake(notes, |_| true);
         Ok(task)
     }
 
-    fn wake(&self, mut notes: MutexGuard<'_, Notes>) {
-        if std::mem::take(&mut notes.sleeps) {
+    fn wake(&self, mut notes: MutexGuard<'_, Notes>, wakes: impl FnOnce(Instant) -> bool) {
+        if notes.sleeps.is_some_and(wakes) {
+            notes.sleeps = None;
             drop(notes);
             self.came.notify_one();
         }
@@ -235,9 +247,9 @@ impl Desk {
     pub fn sleep(&self, most: Duration) {
         let mut notes = lock(&self.notes);
         if notes.notes.is_empty() {
-            notes.sleeps = true;
+            notes.sleeps = Some(Instant::now() + most);
             let (mut notes, _) = self.came.wait_timeout(notes, most).unwrap_or_else(PoisonError::into_inner);
-            notes.sleeps = false;
+            notes.sleeps = None;
         }
     }
 
@@ -271,6 +283,9 @@ impl Desk {
         mut look: impl FnMut() -> Option<R>,
     ) -> Option<R> {
         stop_task_if_asked(task);
+        if let Some(found) = look() {
+            return Some(found);
+        }
         let begun = Instant::now();
         while begun.elapsed() < LOOKING {
             if let Some(found) = look() {
@@ -315,195 +330,6 @@ impl Desk {
         };
         *waiting -= 1;
         found
-    }
-}
-
-/// What is known of a task where somebody has a handle on it.
-#[derive(Debug, Default)]
-pub(crate) struct Slot(Mutex<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    outcome: Option<Result<(), Error>>,
-    timing: Option<Timing>,
-    /// The value, once it is here.
-    value: Option<Arc<Kept>>,
-    /// Somebody waits for the value, wherever it is.
-    is_wanted: bool,
-    /// So many wait for the bell because of this task.
-    watchers: usize,
-    /// Nobody has a handle on it any more, but what is to be done at its end is to be done.
-    is_detached: bool,
-    then: Vec<Then>,
-}
-
-/// What is done when a task has come to its end.
-pub(crate) enum Then {
-    /// For who waits for the value: also when that is here.
-    Wake(Waker),
-    Call(Box<dyn FnOnce() + Send>),
-    Queue(u64, Arc<Line>),
-}
-
-/// Those of many that have come to their end, in that order.
-#[derive(Debug, Default)]
-pub(crate) struct Line(Mutex<VecDeque<u64>>);
-
-impl Line {
-    pub fn first(&self) -> Option<u64> {
-        lock(&self.0).pop_front()
-    }
-}
-
-impl std::fmt::Debug for Then {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Wake(_) => "Wake",
-            Self::Call(_) => "Call",
-            Self::Queue(..) => "Queue",
-        })
-    }
-}
-
-impl Then {
-    /// A panic in what is the user's is told, and ends nothing else.
-    pub fn happen(self) {
-        let happened = catch(|| match self {
-            Self::Wake(waker) => waker.wake(),
-            Self::Call(callback) => callback(),
-            Self::Queue(number, line) => lock(&line.0).push_back(number),
-        });
-        if let Err(Caught { message, location, backtrace }) = happened {
-            eprintln!(
-                "rankfold: error: what was to be done at the end of a task panicked: {message}\n  at {location}{backtrace}"
-            );
-        }
-    }
-}
-
-/// The end of a task.
-#[derive(Debug)]
-pub(crate) struct Settled {
-    pub outcome: Result<(), Error>,
-    /// Its value, if that is small.
-    pub value: Option<Arc<Kept>>,
-    pub timing: Option<Timing>,
-}
-
-/// Somebody waits for the bell because of a task: without one, nobody rings it at the end of that.
-pub(crate) struct Watch<'s>(&'s Slot);
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        lock(&self.0.0).watchers -= 1;
-    }
-}
-
-impl Slot {
-    /// Before somebody looks at this slot each time the bell rings.
-    pub fn watch(&self) -> Watch<'_> {
-        lock(&self.0).watchers += 1;
-        Watch(self)
-    }
-
-    pub fn detach(&self) {
-        lock(&self.0).is_detached = true;
-    }
-
-    pub fn is_detached(&self) -> bool {
-        lock(&self.0).is_detached
-    }
-
-    /// The handle is gone: unless it was detached, nothing is to be done at the end of the task. Whoever calls drops what
-    /// would have been.
-    pub fn forget_callbacks(&self) {
-        let mut inner = lock(&self.0);
-        let then = if inner.is_detached { Vec::new() } else { std::mem::take(&mut inner.then) };
-        drop(inner);
-        discard(then);
-    }
-
-    pub fn is_watched(&self) -> bool {
-        lock(&self.0).watchers > 0
-    }
-
-    /// The task has come to its end; a small value has come along. Gives what is to be done then.
-    #[must_use]
-    pub fn settle(&self, settled: Settled) -> Vec<Then> {
-        let Settled { outcome, value, timing } = settled;
-        let mut inner = lock(&self.0);
-        if inner.outcome.is_none() {
-            inner.outcome = Some(outcome);
-            inner.value = value;
-            inner.timing = timing;
-        }
-        std::mem::take(&mut inner.then)
-    }
-
-    /// The value is here, or cannot be had. Gives what is to be done then.
-    #[must_use]
-    pub fn bring(&self, value: Result<Arc<Kept>, Error>) -> Vec<Then> {
-        let mut inner = lock(&self.0);
-        match value {
-            Ok(value) => inner.value = Some(value),
-            Err(error) => inner.outcome = Some(Err(error)),
-        }
-        std::mem::take(&mut inner.then)
-    }
-
-    pub fn outcome(&self) -> Option<Result<(), Error>> {
-        lock(&self.0).outcome.clone()
-    }
-
-    pub fn timing(&self) -> Option<Timing> {
-        lock(&self.0).timing
-    }
-
-    pub fn is_settled(&self) -> bool {
-        lock(&self.0).outcome.is_some()
-    }
-
-    pub fn has_failed(&self) -> bool {
-        matches!(lock(&self.0).outcome, Some(Err(_)))
-    }
-
-    /// The value if it is here, the error if there is none, or nothing yet.
-    pub fn value(&self) -> Option<Result<Arc<Kept>, Error>> {
-        let inner = lock(&self.0);
-        match (&inner.outcome, &inner.value) {
-            (Some(Err(error)), _) => Some(Err(error.clone())),
-            (_, Some(value)) => Some(Ok(Arc::clone(value))),
-            _ => None,
-        }
-    }
-
-    /// Lets go of the value, so that who has it has it alone.
-    pub fn let_go(&self) {
-        lock(&self.0).value = None;
-    }
-
-    /// Whether the value has to be asked for: it is not here, and nobody has asked yet.
-    pub fn wants(&self) -> bool {
-        let mut inner = lock(&self.0);
-        inner.value.is_none() && !std::mem::replace(&mut inner.is_wanted, true)
-    }
-
-    /// Adds something to be done at the end of the task, and at once if that is past.
-    pub fn then(&self, then: Then) {
-        let mut inner = lock(&self.0);
-        let is_past = match (&inner.outcome, &then) {
-            (Some(Ok(())), Then::Wake(_)) => inner.value.is_some(),
-            (outcome, _) => outcome.is_some(),
-        };
-        if is_past {
-            drop(inner);
-            return then.happen();
-        }
-        if matches!(then, Then::Wake(_)) {
-            // Whoever polls again is the one to be woken.
-            inner.then.retain(|other| !matches!(other, Then::Wake(_)));
-        }
-        inner.then.push(then);
     }
 }
 

@@ -39,7 +39,8 @@ impl Encoded {
     pub fn prepare(self, (parent, depth): (Option<TaskId>, u32), mut order: Order) -> Prepared {
         let Self { name, code, arguments, needs } = self;
         (order.kind, order.needs, order.parent, order.depth) = (code.number(), needs, parent, depth);
-        Prepared { order, payload: Payload::new(name, code, arguments, Some(Arc::default())) }
+        let payload = Payload::new(name, code, arguments, Some(Arc::default()));
+        Prepared { order: Box::new(order), payload: Box::new(payload) }
     }
 
     /// Submits a task of it.
@@ -62,8 +63,8 @@ impl Encoded {
 /// A task that can be submitted.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub order: Order,
-    pub payload: Payload,
+    pub order: Box<Order>,
+    pub payload: Box<Payload>,
 }
 
 impl Prepared {

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::desk::{Desk, Note, Slot, Then, over};
+use super::desk::{Desk, Note, over};
+use super::slot::{Slot, Then};
 use crate::error::{Place, Result};
 use crate::master::tasks::TaskId;
 use crate::worker::kept::Kept;

@@ -11,9 +11,10 @@ use broadcasts::Broadcasts;
 
 use super::TOGETHER;
 use super::bringing::{Bringing, Expected};
-use super::desk::{Desk, Note, Payload, Settled, Then, Timing, over};
+use super::desk::{Desk, Note, Payload, Timing, over};
 use super::rests::Rests;
 use super::server::{Obeyed, Server};
+use super::slot::{Settled, Then};
 use crate::error::{Error, ErrorKind};
 use crate::master::scheduler::GRACE;
 use crate::master::tasks::{Action, Ending, Event, Source, TaskId, Tasks, owner};
@@ -189,7 +190,7 @@ impl Host<'_> {
                 let may_run_again = order.restarts.is_some();
                 let payload =
                     Payload { timeout, backoff, may_run_again, ..Payload::new(name.into(), code, arguments, None) };
-                Event::Submitted { task, order, payload }
+                Event::Submitted { task, order, payload: Box::new(payload) }
             }
             Asked::Want { task, taken } => Event::Wanted { task, taken },
             Asked::Release(task) => Event::Released { task },

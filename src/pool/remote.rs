@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::desk::{Desk, Note, Slot, Then, Timing};
+use super::desk::{Desk, Note, Timing};
 use super::function::Data;
 use super::handle::Handle;
+use super::slot::{Slot, Then};
 use crate::error::{Error, Result};
 use crate::master::tasks::TaskId;
 use crate::worker::kept::{Kept, Unfit};

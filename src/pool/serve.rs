@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use super::TOGETHER;
 use super::bringing::{Bringing, Expected};
-use super::desk::{Desk, Note, Payload, Settled, Slot, over};
+use super::desk::{Desk, Note, Payload, over};
 use super::host::LOOK_AFTER;
 use super::server::{Looked, Obeyed, Server};
+use super::slot::{Settled, Slot};
 use crate::error::{Error, ErrorKind};
 use crate::master::tasks::TaskId;
 use crate::rank::Rank;
@@ -232,7 +233,7 @@ impl Serving<'_> {
                 Note::Submit { task, order, mut payload } => {
                     let slot = payload.slot.take().expect("who submits something has a handle on it");
                     self.slots.insert(task, (slot, payload.name.clone()));
-                    let Payload { name, code, arguments, timeout, backoff, .. } = payload;
+                    let Payload { name, code, arguments, timeout, backoff, .. } = *payload;
                     let name = name.into_owned();
                     let submission = Submission { task, order, name, code, arguments, timeout, backoff };
                     Some(Asked::Submit(Box::new(submission)))

@@ -81,6 +81,21 @@ pub(super) struct Work {
     pub came: Instant,
 }
 
+/// A run of a task that has ended on this thread.
+struct Ended {
+    run: (TaskId, u64),
+    result: Result<Made, Trouble>,
+    usage: Usage,
+    actor: Option<TaskId>,
+}
+
+/// What is to be told of it: whether it still counts, and the calls of its actor that go back.
+struct Told {
+    ended: Ended,
+    counts: bool,
+    back: Vec<TaskId>,
+}
+
 struct Running {
     number: u64,
     actor: Option<TaskId>,
@@ -255,25 +270,32 @@ impl Threads {
 
     /// Runs tasks until there are none, or others do.
     fn run_all(self: &Arc<Self>, leave: impl FnOnce(&mut Runs)) {
+        let mut ended: Option<Ended> = None;
         loop {
             let mut runs = lock(&self.runs);
+            let told = ended.take().map(|ended| runs.end(ended));
             // A task that waits for a part of its own must not be kept waiting by another task.
             let is_one_too_many = is_in_a_task() || runs.active > self.pool.current_num_threads();
             let next = if is_one_too_many { None } else { runs.backlog.next() };
-            let Some(job) = next else {
+            let next = next.map(|job| (runs.begin(&job), job));
+            // One may have given up its place inside of the task.
+            let are_missing = runs.backlog.runnable() > 0 && runs.active < self.pool.current_num_threads();
+            let Some(((number, is_to_stop), job)) = next else {
                 runs.active -= 1;
                 leave(&mut runs);
-                return;
+                drop(runs);
+                return told.into_iter().for_each(|told| self.tell(told, false));
             };
-            let (number, is_to_stop) = runs.begin(&job);
             drop(runs);
-            self.run(job, number, is_to_stop);
-            // One may have given up its place inside of this task.
-            self.start();
+            told.into_iter().for_each(|told| self.tell(told, true));
+            if are_missing {
+                self.start();
+            }
+            ended = Some(self.run(job, number, is_to_stop));
         }
     }
 
-    fn run(self: &Arc<Self>, job: Job<Work>, number: u64, is_to_stop: Arc<AtomicBool>) {
+    fn run(self: &Arc<Self>, job: Job<Work>, number: u64, is_to_stop: Arc<AtomicBool>) -> Ended {
         let Job { task, depth, work: Work { entry, arguments, inputs, actor, came, .. }, .. } = job;
         let inputs: Vec<Arc<Kept>> = inputs.into_iter().flatten().collect();
         let threads = Arc::clone(self);
@@ -302,30 +324,22 @@ impl Threads {
             Err(Trouble::Panicked(_)) if current.has_stopped.get() => Err(Trouble::Stopped),
             result => result,
         };
-        self.ended((task, number), result, usage, actor.map(|(actor, _)| actor));
+        Ended { run: (task, number), result, usage, actor: actor.map(|(actor, _)| actor) }
     }
 
-    /// Tells that a run of a task has ended here, and lets the next call of its actor begin.
-    fn ended(&self, run: (TaskId, u64), result: Result<Made, Trouble>, usage: Usage, actor: Option<TaskId>) {
-        let task = run.0;
-        let mut runs = lock(&self.runs);
-        if !runs.is_still(run) {
-            drop(runs);
+    /// Tells of a run that has ended here: later, if this thread goes on with another.
+    fn tell(&self, told: Told, goes_on: bool) {
+        let Told { ended: Ended { run: (task, _), result, usage, .. }, counts, mut back } = told;
+        if !counts {
             // It was given up, and nobody wants to hear of it.
             return discard(result);
         }
-        let mut back = Vec::new();
-        match (&result, actor) {
-            (Err(Trouble::Panicked(_) | Trouble::Dead), Some(actor)) => back = runs.backlog.dissolve(actor),
-            (_, Some(actor)) => runs.backlog.through(actor),
-            (_, None) => {}
-        }
-        drop(runs);
         // After the end nobody wants to hear of any.
         if let Err(Trouble::Dead) = result {
             back.insert(0, task);
         } else {
-            let _ = self.desk.post(Note::Ended { task, result, usage });
+            let note = Note::Ended { task, result, usage };
+            let _ = if goes_on { self.desk.post_at_leisure(note) } else { self.desk.post(note) };
         }
         if !back.is_empty() {
             let _ = self.desk.post(Note::Returned(back));
@@ -402,6 +416,18 @@ impl Runs {
         }
         self.running.insert(task, Running { number, actor, deadline, is_to_stop: Arc::clone(&is_to_stop) });
         (number, is_to_stop)
+    }
+
+    /// A run has ended, and the next call of its actor can begin.
+    fn end(&mut self, ended: Ended) -> Told {
+        let (counts, mut back) = (self.is_still(ended.run), Vec::new());
+        match (&ended.result, ended.actor) {
+            _ if !counts => {}
+            (Err(Trouble::Panicked(_) | Trouble::Dead), Some(actor)) => back = self.backlog.dissolve(actor),
+            (_, Some(actor)) => self.backlog.through(actor),
+            (_, None) => {}
+        }
+        Told { ended, counts, back }
     }
 
     /// A task has ended; whether this run of it is the one that counts.

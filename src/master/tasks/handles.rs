@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Handle, Order, State, Task, TaskId, Tasks, cancelled};
+use super::{Action, Handle, State, Task, TaskId, Tasks, cancelled};
 use crate::error::Error;
 use crate::simulate::mutant::{Mutant, planted};
 
 impl<P> Tasks<P> {
-    pub(super) fn give(&mut self, task: TaskId, bytes: Option<u64>, payload: P) {
+    pub(super) fn give(&mut self, task: TaskId, bytes: Option<u64>, payload: Box<P>) {
         let state = match bytes {
             None => State::Small,
             Some(bytes) => State::Large { holders: vec![0], coming: BTreeSet::new(), bytes },
         };
-        let (order, readers, handle) = (Order::default(), BTreeSet::new(), Handle::Held);
+        let (order, readers, handle) = (Box::default(), BTreeSet::new(), Handle::Held);
         let entry =
             Task { payload, order, state, lacks: 0, readers, attempts: 0, handle, cancelled: false, is_told: true };
         self.tasks.insert(task, entry);

@@ -11,7 +11,7 @@ fn tasks(threads: &[u32]) -> Tasks<&'static str> {
 
 fn submit(tasks: &mut Tasks<&'static str>, task: TaskId, needs: &[TaskId]) {
     let order = Order { needs: needs.into(), ..Order::default() };
-    tasks.handle(Event::Submitted { task, order, payload: "" });
+    tasks.handle(Event::Submitted { task, order: order.into(), payload: Box::default() });
 }
 
 fn end_large(tasks: &mut Tasks<&'static str>, worker: usize, task: TaskId, bytes: u64) {
@@ -61,7 +61,7 @@ fn a_value_is_freed_everywhere_when_its_last_reader_is_through_and_its_handle_go
     actions(&mut tasks);
     end_large(&mut tasks, 0, 0, 10_000);
     let order = Order { needs: vec![0], on: Some(1), ..Order::default() };
-    tasks.handle(Event::Submitted { task: 1, order, payload: "" });
+    tasks.handle(Event::Submitted { task: 1, order: order.into(), payload: Box::default() });
     tasks.handle(Event::Released { task: 0 });
     assert_eq!(actions(&mut tasks), ["0 settled", "1 on 1 with [(0, At(0))]"]);
     tasks.handle(Event::Ended { worker: 1, task: 1, ending: Ending::Small { seconds: 0.1 } });
@@ -92,7 +92,7 @@ fn priority_and_then_order_of_submission_decide_who_is_first() {
     actions(&mut tasks);
     submit(&mut tasks, 2, &[]);
     let order = Order { priority: 1, ..Order::default() };
-    tasks.handle(Event::Submitted { task: 3, order, payload: "" });
+    tasks.handle(Event::Submitted { task: 3, order: order.into(), payload: Box::default() });
     tasks.handle(Event::Ended { worker: 0, task: 0, ending: Ending::Small { seconds: 1.0 } });
     assert_eq!(actions(&mut tasks), ["0 settled", "3 on 0 with []"]);
 }
@@ -119,7 +119,7 @@ fn who_waits_for_a_value_that_is_lost_is_told_whether_he_asked_before_or_after()
     for asks_before in [true, false] {
         let mut tasks = tasks(&[1, 1]);
         let order = Order { on: Some(1), ..Order::default() };
-        tasks.handle(Event::Submitted { task: 0, order, payload: "" });
+        tasks.handle(Event::Submitted { task: 0, order: order.into(), payload: Box::default() });
         actions(&mut tasks);
         end_large(&mut tasks, 1, 0, 10_000);
         if asks_before {
@@ -137,7 +137,7 @@ fn who_waits_for_a_value_that_is_lost_is_told_whether_he_asked_before_or_after()
 fn a_detached_task_that_has_failed_already_is_told_of() {
     let mut tasks = tasks(&[1]);
     let order = Order { on: Some(7), ..Order::default() };
-    tasks.handle(Event::Submitted { task: 0, order, payload: "" });
+    tasks.handle(Event::Submitted { task: 0, order: order.into(), payload: Box::default() });
     tasks.handle(Event::Detached { task: 0 });
     let all = actions(&mut tasks);
     assert!(all.iter().any(|action| action.starts_with("Tell")), "{all:?}");
@@ -147,7 +147,7 @@ fn a_detached_task_that_has_failed_already_is_told_of() {
 #[test]
 fn a_value_that_is_given_can_be_read_at_once_and_counts_where_it_was_read() {
     let mut tasks = tasks(&[1, 1, 1]);
-    tasks.handle(Event::Given { task: 0, bytes: Some(100 << 20), payload: "" });
+    tasks.handle(Event::Given { task: 0, bytes: Some(100 << 20), payload: Box::default() });
     assert!(tasks.spread(0) && !tasks.spread(7));
     assert_eq!(tasks.holders(0).unwrap(), [0]);
     // It is on its way to everybody: no rank is better than another.
@@ -163,7 +163,7 @@ fn a_value_that_is_given_can_be_read_at_once_and_counts_where_it_was_read() {
     assert_eq!(freed.len(), 3);
     assert_eq!(tasks.holders(0).unwrap(), []);
     // A small one goes with the tasks that need it.
-    tasks.handle(Event::Given { task: 9, bytes: None, payload: "" });
+    tasks.handle(Event::Given { task: 9, bytes: None, payload: Box::default() });
     submit(&mut tasks, 10, &[9]);
     assert!(actions(&mut tasks).iter().any(|action| action.contains("(9, Small)")) && !tasks.spread(9));
 }
@@ -171,10 +171,10 @@ fn a_value_that_is_given_can_be_read_at_once_and_counts_where_it_was_read() {
 #[test]
 fn tasks_that_need_what_several_have_go_to_the_one_with_least_to_do_and_ask_different_ones() {
     let mut tasks = tasks(&[1, 1, 1, 1]);
-    tasks.handle(Event::Given { task: 0, bytes: Some(1 << 30), payload: "" });
+    tasks.handle(Event::Given { task: 0, bytes: Some(1 << 30), payload: Box::default() });
     for worker in [1, 2] {
         let order = Order { needs: vec![0], on: Some(worker), ..Order::default() };
-        tasks.handle(Event::Submitted { task: worker as TaskId, order, payload: "" });
+        tasks.handle(Event::Submitted { task: worker as TaskId, order: order.into(), payload: Box::default() });
         actions(&mut tasks);
         tasks.handle(Event::Ended { worker, task: worker as TaskId, ending: Ending::Small { seconds: 0.1 } });
     }
@@ -186,6 +186,6 @@ fn tasks_that_need_what_several_have_go_to_the_one_with_least_to_do_and_ask_diff
     }
     assert_eq!(places, ["0", "1", "2"].map(str::to_owned).into());
     let order = Order { needs: vec![0], on: Some(3), ..Order::default() };
-    tasks.handle(Event::Submitted { task: 20, order, payload: "" });
+    tasks.handle(Event::Submitted { task: 20, order: order.into(), payload: Box::default() });
     assert_eq!(actions(&mut tasks), ["20 on 3 with [(0, At(0))]"]);
 }

@@ -48,7 +48,7 @@ impl Broadcasts {
 
 impl Host<'_> {
     /// A value that is here, and is to be everywhere.
-    pub(super) fn give(&mut self, task: TaskId, payload: Payload, large: Option<Large>) {
+    pub(super) fn give(&mut self, task: TaskId, payload: Box<Payload>, large: Option<Large>) {
         let bytes = large.as_ref().map(|large| large.length);
         self.tasks.handle(Event::Given { task, bytes, payload });
         let Some(Large { kept, bytes, length }) = large else { return };

@@ -16,7 +16,7 @@ impl Trial {
         self.truth.insert(task, truth);
         self.handles.insert(task);
         self.settled.insert(task);
-        self.tasks.handle(Event::Given { task, bytes: is_large.then_some(10_000), payload: () });
+        self.tasks.handle(Event::Given { task, bytes: is_large.then_some(10_000), payload: Box::new(()) });
         if !is_large {
             return;
         }

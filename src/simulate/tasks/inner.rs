@@ -109,7 +109,9 @@ impl Trial {
 
     pub(super) fn on_asked(&mut self, ask: Ask) {
         self.tasks.handle(match ask {
-            Ask::Submit(task) => Event::Submitted { task, order: self.truth[&task].order.clone(), payload: () },
+            Ask::Submit(task) => {
+                Event::Submitted { task, order: self.truth[&task].order.clone().into(), payload: Box::new(()) }
+            }
             Ask::Want { task, taken } => Event::Wanted { task, taken },
             Ask::Release(task) => Event::Released { task },
         });

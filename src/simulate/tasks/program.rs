@@ -146,7 +146,7 @@ impl Trial {
         self.own += 1;
         self.truth.insert(task, truth);
         self.verdict.submitted += 1;
-        self.tasks.handle(Event::Submitted { task, order, payload: () });
+        self.tasks.handle(Event::Submitted { task, order: order.into(), payload: Box::new(()) });
         task
     }
 
