@@ -17,7 +17,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use actors::Line;
-use demand::{Demand, Resources};
+use demand::{Demand, Resources, shown};
 use placement::{Placement, Want};
 use serde::{Deserialize, Serialize};
 
@@ -293,6 +293,12 @@ impl<P> Tasks<P> {
     /// The tasks and values that are known.
     pub fn known(&self) -> impl Iterator<Item = TaskId> {
         self.tasks.keys().copied()
+    }
+
+    /// A task that will not run before an actor is gone, what it needs, and the actors that have it.
+    pub fn starved(&self) -> Option<(TaskId, String, Vec<TaskId>)> {
+        let (task, amounts, holders) = self.placement.starved()?;
+        Some((task, shown(amounts), holders))
     }
 
     /// What is kept with the tasks that end with the program, whoever waits for them.

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use broadcasts::Broadcasts;
+use vigil::Starved;
 
 use super::TOGETHER;
 use super::bringing::{Bringing, Expected};
@@ -51,6 +52,7 @@ pub(super) struct Host<'h> {
     /// What tasks are called that have taken too long: some may go on, and have to be named when they are forgotten.
     late: BTreeMap<TaskId, String>,
     broadcasts: Broadcasts,
+    starved: Starved,
     /// The ranks that have come.
     entered: BTreeSet<usize>,
     /// Why the pool cannot go on.
@@ -86,6 +88,7 @@ pub(super) fn host(rank: &mut Rank, desk: &Arc<Desk>, signature: Signature) -> R
         looked: Instant::now(),
         late: BTreeMap::new(),
         broadcasts: Broadcasts::default(),
+        starved: Starved::default(),
         entered: BTreeSet::new(),
         broken: None,
         stopped: BTreeSet::new(),

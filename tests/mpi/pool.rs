@@ -59,6 +59,16 @@ fn what_a_rank_declares_is_counted_and_what_nobody_has_is_explained() {
 }
 
 #[test]
+fn who_waits_for_what_an_actor_has_is_told_and_runs_when_that_is_dropped() {
+    let Some(mpirun) = launcher() else { return };
+    let declared: &[(&str, &str)] = &[("RANKFOLD_RESOURCES", "gpu=1")];
+    let ended =
+        mpirun.run_parts(&[(1, declared, &["test-spmd", "pool-starved"]), (2, &[], &["test-spmd", "pool-starved"])]);
+    assert_eq!(ended.output(), "42\n", "{ended}");
+    ended.times(1, "train needs gpu=1, which actors have as long as they live (model): it runs when");
+}
+
+#[test]
 fn a_rank_whose_task_never_ends_is_given_up() {
     let Some(mpirun) = launcher() else { return };
     let ended = mpirun.run_parts(&[(3, &[("RANKFOLD_PATIENCE", "2")], &["test-spmd", "pool-hangs"])]);

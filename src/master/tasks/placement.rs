@@ -39,7 +39,7 @@ pub(super) enum Want {
     /// This worker, if none is idle meanwhile.
     Rather(usize),
     Only(usize),
-    /// A worker that gives what it demands.
+    /// A worker that gives what it demands, and for an actor the one that has fewest of them.
     Special,
 }
 
@@ -56,12 +56,22 @@ pub(super) struct Placement {
     loads: BTreeSet<(u64, usize)>,
     /// The mean time of each kind of task, in nanoseconds.
     means: BTreeMap<u64, f64>,
-    /// Tasks that not every worker can run at every time.
-    special: BTreeMap<Demand, BTreeSet<Turn>>,
+    /// Tasks that not every worker can run at every time, and actors, which are spread over the workers.
+    special: BTreeMap<Kind, BTreeSet<Turn>>,
     /// Something has changed since nobody could be given one of them.
     has_hope: bool,
-    /// What tasks have taken of a worker's resources.
-    taken: BTreeMap<TaskId, (usize, Resources)>,
+    /// What tasks have taken of a worker's resources, and where actors are.
+    taken: BTreeMap<TaskId, Taken>,
+}
+
+/// Whether it is an actor, and what it demands.
+type Kind = (bool, Demand);
+
+#[derive(Debug)]
+struct Taken {
+    worker: usize,
+    amounts: Resources,
+    is_actor: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +100,8 @@ struct Worker {
     /// What it has, and what of that no task has taken.
     whole: Resources,
     free: Resources,
+    /// Actors that live there, or begin to.
+    actors: usize,
 }
 
 impl Worker {
@@ -113,6 +125,15 @@ impl Worker {
 /// How long it takes to move so many bytes, in nanoseconds.
 fn moving(bytes: u64) -> u64 {
     bytes / BYTES_PER_NANOSECOND + TRANSFER_LEAST
+}
+
+/// Where a task waits that any worker can run.
+fn anybody(order: &Order) -> Want {
+    if order.restarts.is_some() { Want::Special } else { Want::Anybody }
+}
+
+fn kind(order: &Order) -> Kind {
+    (order.restarts.is_some(), order.demand.clone())
 }
 
 fn turn(task: TaskId, order: &Order) -> Turn {
@@ -161,7 +182,7 @@ impl Placement {
         let want = match order.on {
             _ if !order.demand.is_none() => Want::Special,
             Some(rank) => Want::Only(rank),
-            None => self.near(held).map_or(Want::Anybody, Want::Rather),
+            None => self.near(held).map_or(anybody(order), Want::Rather),
         };
         self.put(task, order, want, moving(held.values().sum()));
         want
@@ -171,7 +192,7 @@ impl Placement {
     pub fn place_anywhere(&mut self, task: TaskId, order: &Order) -> Want {
         let want = match order.on {
             _ if !order.demand.is_none() => Want::Special,
-            on => on.map_or(Want::Anybody, Want::Only),
+            on => on.map_or(anybody(order), Want::Only),
         };
         self.put(task, order, want, 0);
         want
@@ -181,7 +202,7 @@ impl Placement {
         let turn = turn(task, order);
         match want {
             Want::Special => {
-                self.special.entry(order.demand.clone()).or_default().insert(turn);
+                self.special.entry(kind(order)).or_default().insert(turn);
                 self.has_hope = true;
             }
             Want::Anybody => _ = self.common.insert(turn),
@@ -231,16 +252,19 @@ impl Placement {
             return None;
         }
         let free = |(_, worker): &(u64, usize), demand: &Demand| demand.suits(*worker, &self.workers[*worker].free);
-        let first = self.special.iter().filter_map(|(demand, turns)| {
-            let (_, worker) = self.roomy.iter().find(|roomy| free(roomy, demand))?;
-            Some((*turns.first()?, *worker, demand))
+        let actors = |(load, worker): &&(u64, usize)| (self.workers[*worker].actors, *load);
+        let first = self.special.iter().filter_map(|(kind, turns)| {
+            let mut suited = self.roomy.iter().filter(|roomy| free(roomy, &kind.1));
+            let (_, worker) = if kind.0 { suited.min_by_key(actors) } else { suited.next() }?;
+            Some((*turns.first()?, *worker, kind))
         });
-        let Some((turn, worker, demand)) = first.min_by_key(|(turn, ..)| *turn) else {
+        let Some((turn, worker, kind)) = first.min_by_key(|(turn, ..)| *turn) else {
             self.has_hope = false;
             return None;
         };
-        let demand = demand.clone();
-        self.take_special(turn, &demand);
+        let kind = kind.clone();
+        self.take_special(turn, &kind);
+        let (is_actor, demand) = kind;
         for (name, amount) in &demand.amounts {
             *self.workers[worker].free.get_mut(name).expect("it suits") -= amount;
         }
@@ -248,7 +272,7 @@ impl Placement {
             self.workers[worker].free = self.workers[worker].whole.clone();
         }
         if !demand.amounts.is_empty() {
-            self.taken.insert(turn.2, (worker, demand.amounts));
+            self.taken.insert(turn.2, Taken { worker, amounts: demand.amounts, is_actor });
         }
         Some((worker, turn))
     }
@@ -258,22 +282,49 @@ impl Placement {
         self.special.values().flatten().map(|turn| turn.2).collect()
     }
 
-    fn take_special(&mut self, turn: Turn, demand: &Demand) {
-        if let Some(turns) = self.special.get_mut(demand) {
+    fn take_special(&mut self, turn: Turn, kind: &Kind) {
+        if let Some(turns) = self.special.get_mut(kind) {
             turns.remove(&turn);
             if turns.is_empty() {
-                self.special.remove(demand);
+                self.special.remove(kind);
             }
         }
     }
 
+    /// A task that will not run before an actor is gone, since those have what it demands, and the actors that have it.
+    pub fn starved(&self) -> Option<(TaskId, &Resources, Vec<TaskId>)> {
+        let actors = self.taken.iter().filter(|(_, taken)| taken.is_actor && !taken.amounts.is_empty());
+        let actors: Vec<_> = actors.collect();
+        if actors.is_empty() || self.special.is_empty() {
+            return None;
+        }
+        let mut left: BTreeMap<usize, Resources> = BTreeMap::new();
+        for (number, worker) in self.workers.iter().enumerate().filter(|(_, worker)| worker.is_present) {
+            left.insert(number, worker.whole.clone());
+        }
+        for (_, taken) in &actors {
+            for (name, amount) in &taken.amounts {
+                let left = left.get_mut(&taken.worker).and_then(|left| left.get_mut(name));
+                left.into_iter().for_each(|left| *left = left.saturating_sub(*amount));
+            }
+        }
+        let is_starved = |(_, demand): &Kind| {
+            !demand.amounts.is_empty() && !left.iter().any(|(worker, left)| demand.suits(*worker, left))
+        };
+        let (kind, turns) = self.special.iter().find(|(kind, _)| is_starved(kind))?;
+        let has = |taken: &Taken| kind.1.amounts.keys().any(|name| taken.amounts.contains_key(name));
+        let holders = actors.into_iter().filter(|(_, taken)| has(taken)).map(|(actor, _)| *actor);
+        Some((turns.first()?.2, &kind.1.amounts, holders.collect()))
+    }
+
     /// What a task has taken of this worker's resources is free again.
     pub fn release(&mut self, worker: usize, task: TaskId) {
-        let is_here = self.taken.get(&task).is_some_and(|(taker, _)| *taker == worker);
+        let is_here = self.taken.get(&task).is_some_and(|taken| taken.worker == worker);
         if !is_here || planted(Mutant::ResourcesKept) {
             return;
         }
-        let Some((_, amounts)) = self.taken.remove(&task) else { return };
+        let Some(Taken { amounts, is_actor, .. }) = self.taken.remove(&task) else { return };
+        self.workers[worker].actors -= usize::from(is_actor);
         for (name, amount) in amounts {
             *self.workers[worker].free.entry(name).or_default() += amount;
         }
@@ -295,6 +346,11 @@ impl Placement {
     /// A worker was given a task.
     pub fn given(&mut self, worker: usize, task: TaskId, order: &Order) {
         let turn = turn(task, order);
+        if order.restarts.is_some() {
+            let taken = Taken { worker, amounts: Resources::new(), is_actor: true };
+            self.taken.entry(task).or_insert(taken);
+            self.workers[worker].actors += 1;
+        }
         let expected = self.means.get(&order.kind).map_or(UNKNOWN, |mean| *mean as u64);
         self.change(worker, |worker| {
             let moving = worker.rather.remove(&turn).unwrap_or(0);
@@ -350,7 +406,7 @@ impl Placement {
     pub fn forget(&mut self, task: TaskId, order: &Order, want: Want) {
         let turn = turn(task, order);
         match want {
-            Want::Special => self.take_special(turn, &order.demand),
+            Want::Special => self.take_special(turn, &kind(order)),
             Want::Anybody => _ = self.common.remove(&turn),
             Want::Rather(worker) | Want::Only(worker) => {
                 // It may have been taken from there, for another.

@@ -189,3 +189,64 @@ fn tasks_that_need_what_several_have_go_to_the_one_with_least_to_do_and_ask_diff
     tasks.handle(Event::Submitted { task: 20, order: order.into(), payload: Box::default() });
     assert_eq!(actions(&mut tasks), ["20 on 3 with [(0, At(0))]"]);
 }
+
+fn submit_actor(tasks: &mut Tasks<&'static str>, task: TaskId, amounts: &str) {
+    let demand = Demand { amounts: demand::parse(amounts).unwrap(), ..Demand::default() };
+    let order = Order { restarts: Some(0), demand, ..Order::default() };
+    tasks.handle(Event::Submitted { task, order: order.into(), payload: Box::default() });
+}
+
+/// Hands out what can be, and lets it end at once. Where each task was.
+fn run(tasks: &mut Tasks<&'static str>) -> BTreeMap<TaskId, usize> {
+    let mut ran = BTreeMap::new();
+    while let Some(action) = tasks.poll_action() {
+        if let Action::Assign { worker, task, .. } = action {
+            ran.insert(task, worker);
+            end_large(tasks, worker, task, 0);
+        }
+    }
+    ran
+}
+
+#[test]
+fn actors_are_spread_however_quickly_they_begin() {
+    let mut tasks = tasks(&[1, 1, 1, 1]);
+    let mut counts = [0; 4];
+    for actor in 0..40 {
+        submit_actor(&mut tasks, actor, "");
+        run(&mut tasks).values().for_each(|worker| counts[*worker] += 1);
+    }
+    assert_eq!(counts, [10; 4]);
+    // Whoever has lost some gets the next.
+    (0..40).step_by(4).for_each(|actor| tasks.handle(Event::Released { task: actor }));
+    for actor in 40..50 {
+        submit_actor(&mut tasks, actor, "");
+        assert_eq!(run(&mut tasks), BTreeMap::from([(actor, 0)]));
+    }
+}
+
+#[test]
+fn who_waits_for_what_actors_have_is_known_with_them() {
+    let places: Vec<Place> = (0..2).map(|rank| Place { rank, host: "h".into() }).collect();
+    let declared = ["gpu=2", "gpu=1"].map(|text| demand::parse(text).unwrap());
+    let mut tasks = Tasks::<&'static str>::new(&places, &[1, 1], &declared);
+    (0..2).for_each(|worker| tasks.handle(Event::Ready { worker }));
+    submit_actor(&mut tasks, 0, "gpu=2");
+    submit_actor(&mut tasks, 1, "gpu=1");
+    assert_eq!(run(&mut tasks), BTreeMap::from([(0, 0), (1, 1)]));
+    assert_eq!(tasks.starved(), None);
+    submit_actor(&mut tasks, 2, "gpu=1");
+    assert_eq!((run(&mut tasks).len(), tasks.starved()), (0, Some((2, "gpu=1".into(), vec![0, 1]))));
+    tasks.handle(Event::Released { task: 1 });
+    assert_eq!((run(&mut tasks), tasks.starved()), (BTreeMap::from([(2, 1)]), None));
+    // A task that others keep waiting, not actors, is not starved.
+    tasks.handle(Event::Released { task: 0 });
+    for task in [3, 4] {
+        let order = Order {
+            demand: Demand { amounts: demand::parse("gpu=2").unwrap(), ..Demand::default() },
+            ..Order::default()
+        };
+        tasks.handle(Event::Submitted { task, order: order.into(), payload: Box::default() });
+    }
+    assert!(actions(&mut tasks).contains(&"3 on 0 with []".to_owned()) && tasks.starved().is_none());
+}

@@ -1,11 +1,25 @@
 //! What rank 0 looks after in a pool while nothing else happens: ranks that fall silent or leave, and the clock.
 
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::{Host, LOOK_AFTER};
 use crate::error::{Error, ErrorKind};
-use crate::master::tasks::Event;
+use crate::master::tasks::{Event, TaskId};
 use crate::pool::server::Looked;
+
+/// Whoever waits so long for what actors have is told of, once.
+const STARVED: Duration = Duration::from_secs(5);
+const STARVED_LOOK: Duration = Duration::from_secs(1);
+const NAMED_MOST: usize = 4;
+
+/// The task that waits for what actors have, since when, and those that were told of.
+#[derive(Debug, Default)]
+pub(super) struct Starved {
+    first: Option<(TaskId, Instant)>,
+    looked: Option<Instant>,
+    told: BTreeSet<TaskId>,
+}
 
 impl Host<'_> {
     pub(super) fn look_around(&mut self) -> Result<(), Error> {
@@ -52,6 +66,7 @@ impl Host<'_> {
         for task in self.rests.over(self.looked) {
             self.tasks.handle(Event::Rested { task });
         }
+        self.look_for_the_starved();
         let Looked { late, returned, hung } = self.server.look_after(self.rank.patience.bound());
         late.into_iter().for_each(|ended| self.on_ended(0, ended));
         self.tasks.handle(Event::Returned { worker: 0, tasks: returned });
@@ -60,6 +75,30 @@ impl Host<'_> {
             let place = &self.rank.place;
             eprintln!(
                 "rankfold: warning: {name} goes on on {place} long after its time was up, and keeps a thread from others"
+            );
+        }
+    }
+
+    /// Actors keep what they were given until they are dropped, which may never happen if the program waits.
+    fn look_for_the_starved(&mut self) {
+        if self.starved.looked.is_some_and(|looked| self.looked.duration_since(looked) < STARVED_LOOK) {
+            return;
+        }
+        self.starved.looked = Some(self.looked);
+        let Some((task, needed, holders)) = self.tasks.starved() else {
+            self.starved.first = None;
+            return;
+        };
+        let (first, since) = *self.starved.first.get_or_insert((task, self.looked));
+        if first != task {
+            self.starved.first = Some((task, self.looked));
+        } else if self.looked.duration_since(since) > STARVED && self.starved.told.insert(task) {
+            let mut names: Vec<String> = holders.iter().take(NAMED_MOST).map(|actor| self.name_of(*actor)).collect();
+            names.extend((holders.len() > NAMED_MOST).then(|| format!("{} more", holders.len() - NAMED_MOST)));
+            let (name, names) = (self.name_of(task), names.join(", "));
+            eprintln!(
+                "rankfold: warning: {name} needs {needed}, which actors have as long as they live ({names}): it runs when \
+                 enough of them are dropped"
             );
         }
     }

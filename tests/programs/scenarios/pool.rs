@@ -19,6 +19,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
         "pool-actors" => Some(pool(world, actors)),
         "pool-actor-stops" => Some(pool(world, actor_stops)),
         "pool-resources" => Some(pool(world, resources)),
+        "pool-starved" => Some(pool(world, starved)),
         "pool-hangs" => Some(pool(world, hangs)),
         "pool-or-call" if is_culprit => Some(world.map_reduce(0..10u64, |n| n, add).map(drop).map_err(Into::into)),
         "pool-or-call" => Some(pool(world, results)),
@@ -152,6 +153,16 @@ fn resources(pool: &Pool) -> Result<Vec<String>> {
     let most = tasks.into_iter().map(Remote::get).collect::<Result<Vec<_>>>()?.into_iter().max();
     assert!(most < Some(2), "{most:?} others had it at the same time");
     pool.task().named("greedy").needs("gpu", 3).submit(|n: u64| n, (1,))?.get().map(|n| vec![n.to_string()])
+}
+
+/// An actor has the one device as long as it lives, and a task waits for it.
+fn starved(pool: &Pool) -> Result<Vec<String>> {
+    let model = pool.task().named("model").needs("gpu", 1).actor(|n: u64| n, (40,))?;
+    assert_eq!(model.call(|model: &mut u64| *model, ())?.get()?, 40);
+    let waits = pool.task().named("train").needs("gpu", 1).submit(|n: u64| n + 2, (40,))?;
+    assert!(!waits.wait_for(Duration::from_secs(8))?, "somebody else has what it needs");
+    drop(model);
+    waits.get().map(|value| vec![value.to_string()])
 }
 
 /// A task on rank 1 goes on for ever after its time was up: the rank is given up, and what it had as well.
