@@ -52,6 +52,8 @@ fn thousands_of_faulty_pools_end_as_they_should() {
 fn pools_that_once_went_wrong_do_not_any_more() {
     // An actor whose last call was given up before it ended the actor: the calls behind it came back without end.
     task_trial(183_029).unwrap_or_else(|violation| panic!("{violation}"));
+    // A call that was placed when the one before it began to wait took the place of what that waited for.
+    task_trial(403_529).unwrap_or_else(|violation| panic!("{violation}"));
 }
 
 #[test]

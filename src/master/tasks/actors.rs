@@ -85,11 +85,12 @@ impl<P> Tasks<P> {
     /// in its place.
     pub(super) fn waits_inside(&mut self, worker: usize, task: TaskId) {
         self.placement.makes_room(worker, task);
-        let actor = self.tasks.get(&task).and_then(|entry| entry.order.actor);
-        let line = actor.and_then(|actor| self.lines.get_mut(&actor));
-        let Some(line) = line.filter(|line| line.held.contains(&task)) else { return };
+        let Some(actor) = self.tasks.get(&task).and_then(|entry| entry.order.actor) else { return };
+        let Some(line) = self.lines.get_mut(&actor).filter(|line| line.held.contains(&task)) else { return };
         line.holding_back.insert(task);
         line.held.iter().for_each(|call| self.placement.makes_room(worker, *call));
+        // One that was about to be handed out would take a place, and not run either.
+        self.displace(actor);
     }
 
     /// A call has come to its end, or will never be handed out.

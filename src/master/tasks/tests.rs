@@ -250,3 +250,23 @@ fn who_waits_for_what_actors_have_is_known_with_them() {
     }
     assert!(actions(&mut tasks).contains(&"3 on 0 with []".to_owned()) && tasks.starved().is_none());
 }
+
+#[test]
+fn a_call_behind_one_that_waits_takes_no_place_from_what_that_waits_for() {
+    let mut tasks = tasks(&[1]);
+    submit_actor(&mut tasks, 0, "");
+    run(&mut tasks);
+    submit(&mut tasks, 1, &[]);
+    for call in [2, 3] {
+        let order = Order { actor: Some(0), needs: vec![0], ..Order::default() };
+        tasks.handle(Event::Submitted { task: call, order: order.into(), payload: Box::default() });
+    }
+    assert_eq!(actions(&mut tasks), ["1 on 0 with []", "2 on 0 with []"]);
+    // It is less urgent than the second call, which has a place in the queue already, but not on the rank.
+    let order = Order { parent: Some(2), depth: 1, priority: -1, ..Order::default() };
+    tasks.handle(Event::Submitted { task: 4, order: order.into(), payload: Box::default() });
+    assert_eq!(actions(&mut tasks), ["4 on 0 with []"]);
+    end_large(&mut tasks, 0, 4, 10);
+    end_large(&mut tasks, 0, 2, 10);
+    assert!(actions(&mut tasks).contains(&"3 on 0 with []".to_owned()));
+}
