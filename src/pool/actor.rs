@@ -22,7 +22,7 @@ use crate::worker::runner::{Made, Trouble};
 ///
 /// Its calls run one after the other, in the order in which they were submitted; calls of different actors run at the same
 /// time. The state is any type that can be sent to another thread, and never travels. It is dropped with the last handle,
-/// when all calls have run.
+/// when all calls have run. Where nothing else is asked for, an actor begins on the rank that has the fewest.
 ///
 /// A call that panics may leave the state half changed, so it ends the actor: later calls fail with that as the cause, or
 /// the actor begins anew, from what it was made of, as often as [`Task::restarts`] says. So it is where its rank is lost.

@@ -128,8 +128,8 @@ impl<'p> Task<'p> {
     /// with a unit if that helps (`k`, `MiB`, `GB` …). May be said for several resources.
     ///
     /// Nothing checks what a task really uses: the count keeps others away. One whose [time is up](Self::timeout) counts as
-    /// ended, also if it goes on. That no rank ever has so much is an error of
-    /// the [`Remote`].
+    /// ended, also if it goes on. An [`actor`](Self::actor) has what it needs until it is dropped; a task that waits for that
+    /// is told of on standard error after some seconds. That no rank ever has so much is an error of the [`Remote`].
     ///
     /// # Examples
     ///
