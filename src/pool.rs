@@ -113,7 +113,7 @@ pub enum Until {
     First,
     /// Until all have.
     All,
-    /// Until one has failed, or all have come to their end.
+    /// Until one has failed, or all have come to their end. A value that is lost after a good end does not count.
     FirstError,
     /// Until so many have come to their end.
     Count(usize),

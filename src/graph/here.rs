@@ -27,7 +27,9 @@ pub(super) fn run(graph: &Graph, outputs: &[usize], keeps_going: bool) -> Result
         let needs = graph.needs(node).iter();
         let inputs = needs.map(|need| values[*need].clone().expect("it was added before"));
         let inputs = inputs.collect::<Result<Vec<_>>>();
-        let value = inputs.map_err(|error| error.of_who_needs()).and_then(|inputs| one(graph, node, &inputs, &place));
+        let value = inputs
+            .map_err(|error| graph.failed(node, error.of_who_needs()))
+            .and_then(|inputs| one(graph, node, &inputs, &place));
         if let (Err(error), false) = (&value, keeps_going) {
             return Err(error.root().clone());
         }

@@ -69,6 +69,8 @@ pub(crate) enum Event<P> {
     Ready {
         worker: usize,
     },
+    /// Whoever has not come yet is not waited for any more.
+    Begun,
     Submitted {
         task: TaskId,
         order: Box<Order>,
@@ -295,10 +297,19 @@ impl<P> Tasks<P> {
         self.tasks.keys().copied()
     }
 
-    /// A task that will not run before an actor is gone, what it needs, and the actors that have it.
-    pub fn starved(&self) -> Option<(TaskId, String, Vec<TaskId>)> {
-        let (task, amounts, holders) = self.placement.starved()?;
-        Some((task, shown(amounts), holders))
+    /// Tasks that will not run before an actor is gone, with what they need and the actors that have it.
+    pub fn starved(&self) -> Vec<(TaskId, String, Vec<TaskId>)> {
+        let starved = self.placement.starved(|worker| self.gone.contains_key(&worker)).into_iter();
+        starved.map(|(task, amounts, holders)| (task, shown(amounts), holders)).collect()
+    }
+
+    /// Actors wait until all workers have come, or that is [given up](Event::Begun): they are spread over them.
+    pub fn await_workers(&mut self) {
+        self.placement.hold_actors(true);
+    }
+
+    fn have_all_come(&self) -> bool {
+        self.present.len() + self.gone.len() >= self.places.len()
     }
 
     /// What is kept with the tasks that end with the program, whoever waits for them.
@@ -319,7 +330,11 @@ impl<P> Tasks<P> {
             Event::Ready { worker } => {
                 self.present.insert(worker);
                 self.placement.add(worker);
+                if self.have_all_come() {
+                    self.placement.hold_actors(false);
+                }
             }
+            Event::Begun => self.placement.hold_actors(false),
             // Nobody listens any more.
             Event::Submitted { task, .. } if self.gone.contains_key(&owner(task)) => {}
             Event::Submitted { task, order, payload } => self.submit(task, order, payload),

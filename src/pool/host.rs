@@ -49,6 +49,8 @@ pub(super) struct Host<'h> {
     /// Tasks that rest before they are tried again.
     rests: Rests,
     looked: Instant,
+    /// Since when actors wait for ranks that have not come yet.
+    begun: Option<Instant>,
     /// What tasks are called that have taken too long: some may go on, and have to be named when they are forgotten.
     late: BTreeMap<TaskId, String>,
     broadcasts: Broadcasts,
@@ -86,6 +88,7 @@ pub(super) fn host(rank: &mut Rank, desk: &Arc<Desk>, signature: Signature) -> R
         bringing: Bringing::default(),
         rests: Rests::default(),
         looked: Instant::now(),
+        begun: Some(Instant::now()),
         late: BTreeMap::new(),
         broadcasts: Broadcasts::default(),
         starved: Starved::default(),
@@ -95,6 +98,7 @@ pub(super) fn host(rank: &mut Rank, desk: &Arc<Desk>, signature: Signature) -> R
         is_over: false,
         waiter: Waiter::default(),
     };
+    host.tasks.await_workers();
     host.tasks.handle(Event::Ready { worker: 0 });
     let result = host.run();
     host.let_everybody_go(result.as_ref().err());
@@ -294,7 +298,8 @@ impl Host<'_> {
                     self.unavailable(task, error);
                 }
                 Action::Tell { task, failure } => {
-                    eprintln!("rankfold: error: {}, which nobody waits for: {failure}", self.name_of(task));
+                    let name = self.name_of(task);
+                    eprintln!("rankfold: error: {name}, which nobody waits for: {}", failure.in_call(&name));
                 }
                 Action::Finish => finished = true,
             }

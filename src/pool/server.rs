@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, Note};
-use super::threads::{Threads, Work};
+use super::threads::{Late, Threads, Work};
 use crate::error::{Error, ErrorKind, Place};
 use crate::interrupt::Interrupts;
 use crate::master::tasks::TaskId;
@@ -243,8 +243,12 @@ impl Server {
 
     /// Looks after what runs here: whom the time is up for, and who should have ended long ago.
     pub fn look_after(&mut self, grace: Duration) -> Looked {
-        let (late, returned) = self.threads.late();
-        let late = late.into_iter().map(|(task, timeout)| {
+        let Late { tasks, actors, back: returned } = self.threads.late();
+        // Calls that come later go back, and do not wait for what may never let go of the state.
+        for state in actors.into_iter().filter_map(|actor| self.actors.remove(&actor)).collect::<Vec<_>>() {
+            self.have_done(Chore::Drop(Box::new(state)));
+        }
+        let late = tasks.into_iter().map(|(task, timeout)| {
             let error = ErrorKind::TooLong { task: format!("task {task}"), timeout, place: self.place.clone() };
             EndedTask { task, result: TaskResult::Failed(error.into()), usage: Usage::default() }
         });

@@ -96,6 +96,16 @@ struct Told {
     back: Vec<TaskId>,
 }
 
+/// Tasks that have taken too long, with how long they were given.
+#[derive(Default)]
+pub(super) struct Late {
+    pub tasks: Vec<(TaskId, Duration)>,
+    /// The actors of those that are calls: nobody knows what becomes of their states.
+    pub actors: Vec<TaskId>,
+    /// The calls behind them.
+    pub back: Vec<TaskId>,
+}
+
 struct Running {
     number: u64,
     actor: Option<TaskId>,
@@ -274,6 +284,12 @@ impl Threads {
         loop {
             let mut runs = lock(&self.runs);
             let told = ended.take().map(|ended| runs.end(ended));
+            if told.as_ref().is_some_and(|told| !told.counts) {
+                // Its value is dropped, which may take long, before the time of another task begins.
+                drop(runs);
+                told.into_iter().for_each(|told| self.tell(told, true));
+                continue;
+            }
             // A task that waits for a part of its own must not be kept waiting by another task.
             let is_one_too_many = is_in_a_task() || runs.active > self.pool.current_num_threads();
             let next = if is_one_too_many { None } else { runs.backlog.next() };
@@ -362,25 +378,25 @@ impl Threads {
         runs.backlog.remove(task)
     }
 
-    /// The tasks that have taken longer than they may, with how long they were given: from now on, nobody wants to hear
-    /// of them. They are asked to stop. And the calls that have waited for one of them.
-    pub fn late(&self) -> (Vec<(TaskId, Duration)>, Vec<TaskId>) {
+    /// The tasks that have taken longer than they may: from now on, nobody wants to hear of them. They are asked to stop.
+    pub(super) fn late(&self) -> Late {
         let mut runs = lock(&self.runs);
-        let (now, mut late, mut back) = (Instant::now(), Vec::new(), Vec::new());
+        let (now, mut late) = (Instant::now(), Late::default());
         while let Some(first) = runs.deadlines.first_entry().filter(|first| first.key().0 <= now) {
             let ((_, task), timeout) = first.remove_entry();
             if let Some(Running { number, is_to_stop, actor, .. }) = runs.running.remove(&task) {
-                actor.into_iter().for_each(|actor| back.extend(runs.backlog.dissolve(actor)));
+                actor.into_iter().for_each(|actor| late.back.extend(runs.backlog.dissolve(actor)));
+                late.actors.extend(actor);
                 is_to_stop.store(true, Ordering::Relaxed);
                 runs.late.insert(number, (task, now));
-                late.push((task, timeout));
+                late.tasks.push((task, timeout));
             }
         }
         drop(runs);
-        if !late.is_empty() {
+        if !late.tasks.is_empty() {
             self.desk.ring();
         }
-        (late, back)
+        late
     }
 
     /// A task that has gone on for so long after it was to have ended. Told once.

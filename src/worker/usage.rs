@@ -49,7 +49,7 @@ impl Meter {
     pub fn end(self, waited: Duration) -> Usage {
         let now = Instant::now();
         let wall = now.duration_since(self.begun);
-        let cpu = if wall < BRIEF { wall } else { look(now).saturating_sub(self.cpu) };
+        let cpu = if wall < BRIEF { wall } else { look(now).saturating_sub(self.cpu).min(wall) };
         if wall >= LOOKS || PEAK.get() == 0 {
             PEAK.set(peak());
         }

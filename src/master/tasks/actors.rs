@@ -27,8 +27,18 @@ pub(super) struct Line {
     /// Calls that its rank has, and those of them that hold others back.
     held: BTreeSet<TaskId>,
     holding_back: BTreeSet<TaskId>,
-    /// Calls that came back since one has ended: a rank that goes on to give them back does not have the state.
+    /// How often calls came back since one has ended, and which: a rank that goes on to give all of them back does not
+    /// have the state. The one that has ended it does not come back: its end is on its way.
     came_back: u32,
+    back: BTreeSet<TaskId>,
+}
+
+impl Line {
+    /// What came back so far says nothing of the state that there is now.
+    fn forgive(&mut self) {
+        self.came_back = 0;
+        self.back.clear();
+    }
 }
 
 impl<P> Tasks<P> {
@@ -103,10 +113,11 @@ impl<P> Tasks<P> {
         self.step_back(actor, call, true);
         let Some(line) = self.lines.get_mut(&actor) else { return };
         line.came_back += 1;
+        line.back.insert(call);
+        let none_is_ending = line.held.is_subset(&line.back);
         let Some(State::Large { holders, .. }) = self.tasks.get(&actor).map(|entry| &entry.state) else { return };
-        if line.came_back > CAME_BACK_MOST && holders.first() == Some(&worker) {
+        if line.came_back > CAME_BACK_MOST && none_is_ending && holders.first() == Some(&worker) {
             // The call that has ended it was given up before that was known.
-            line.came_back = 0;
             let (call, place) = (format!("actor {actor}"), self.places[worker].clone());
             let message = "its state was given up after a call that nobody waits for".into();
             self.die(actor, worker, &ErrorKind::Internal { call, place, message }.into());
@@ -115,9 +126,7 @@ impl<P> Tasks<P> {
 
     /// A call has ended well.
     pub(super) fn is_alive(&mut self, actor: TaskId) {
-        if let Some(line) = self.lines.get_mut(&actor) {
-            line.came_back = 0;
-        }
+        self.lines.get_mut(&actor).into_iter().for_each(Line::forgive);
     }
 
     fn step_back(&mut self, actor: TaskId, call: TaskId, comes_back: bool) {
@@ -190,6 +199,7 @@ impl<P> Tasks<P> {
             return;
         }
         line.is_dead = false;
+        line.forgive();
         let needs = self.tasks[&actor].order.needs.clone();
         let lost = needs.into_iter().find_map(|need| match self.tasks.get(&need).map(|entry| &entry.state) {
             Some(State::Failed(cause)) => Some(cause.of_who_needs()),

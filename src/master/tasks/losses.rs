@@ -14,6 +14,9 @@ impl<P> Tasks<P> {
             return;
         }
         self.present.remove(&worker);
+        if self.have_all_come() {
+            self.placement.hold_actors(false);
+        }
         let others = self.present.iter().map(|other| Action::Miss { worker: *other, lost: worker });
         if !planted(Mutant::NobodyMisses) {
             self.actions.extend(others);

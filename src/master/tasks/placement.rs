@@ -60,6 +60,8 @@ pub(super) struct Placement {
     special: BTreeMap<Kind, BTreeSet<Turn>>,
     /// Something has changed since nobody could be given one of them.
     has_hope: bool,
+    /// Some workers have not come yet, and actors wait for them.
+    holds_actors: bool,
     /// What tasks have taken of a worker's resources, and where actors are.
     taken: BTreeMap<TaskId, Taken>,
 }
@@ -159,6 +161,7 @@ impl Placement {
             means: BTreeMap::new(),
             special: BTreeMap::new(),
             has_hope: false,
+            holds_actors: false,
             taken: BTreeMap::new(),
         }
     }
@@ -170,6 +173,12 @@ impl Placement {
         }
         let there = self.workers.iter().enumerate().filter(|(worker, _)| !is_lost(*worker));
         demand.problem(&there.map(|(worker, of)| (worker, &of.whole)).collect())
+    }
+
+    /// Whether actors wait, so that those who come later have some, too.
+    pub fn hold_actors(&mut self, holds: bool) {
+        self.holds_actors = holds;
+        self.has_hope = true;
     }
 
     /// A worker has come.
@@ -253,7 +262,8 @@ impl Placement {
         }
         let free = |(_, worker): &(u64, usize), demand: &Demand| demand.suits(*worker, &self.workers[*worker].free);
         let actors = |(load, worker): &&(u64, usize)| (self.workers[*worker].actors, *load);
-        let first = self.special.iter().filter_map(|(kind, turns)| {
+        let ready = self.special.iter().filter(|(kind, _)| !(kind.0 && self.holds_actors));
+        let first = ready.filter_map(|(kind, turns)| {
             let mut suited = self.roomy.iter().filter(|roomy| free(roomy, &kind.1));
             let (_, worker) = if kind.0 { suited.min_by_key(actors) } else { suited.next() }?;
             Some((*turns.first()?, *worker, kind))
@@ -262,6 +272,10 @@ impl Placement {
             self.has_hope = false;
             return None;
         };
+        // Whoever demands nothing takes its turn like everybody.
+        if kind.1.is_none() && self.common.first().is_some_and(|common| *common < turn) {
+            return None;
+        }
         let kind = kind.clone();
         self.take_special(turn, &kind);
         let (is_actor, demand) = kind;
@@ -291,30 +305,35 @@ impl Placement {
         }
     }
 
-    /// A task that will not run before an actor is gone, since those have what it demands, and the actors that have it.
-    pub fn starved(&self) -> Option<(TaskId, &Resources, Vec<TaskId>)> {
+    /// Tasks that will not run before an actor is gone, since those have what they demand, and the actors that have it: one
+    /// for each demand.
+    pub fn starved(&self, is_lost: impl Fn(usize) -> bool) -> Vec<(TaskId, &Resources, Vec<TaskId>)> {
         let actors = self.taken.iter().filter(|(_, taken)| taken.is_actor && !taken.amounts.is_empty());
         let actors: Vec<_> = actors.collect();
         if actors.is_empty() || self.special.is_empty() {
-            return None;
+            return Vec::new();
         }
-        let mut left: BTreeMap<usize, Resources> = BTreeMap::new();
-        for (number, worker) in self.workers.iter().enumerate().filter(|(_, worker)| worker.is_present) {
-            left.insert(number, worker.whole.clone());
-        }
+        let workers = self.workers.iter().enumerate().filter(|(worker, _)| !is_lost(*worker));
+        let mut left: BTreeMap<usize, Resources> =
+            workers.map(|(number, worker)| (number, worker.whole.clone())).collect();
         for (_, taken) in &actors {
             for (name, amount) in &taken.amounts {
                 let left = left.get_mut(&taken.worker).and_then(|left| left.get_mut(name));
                 left.into_iter().for_each(|left| *left = left.saturating_sub(*amount));
             }
         }
-        let is_starved = |(_, demand): &Kind| {
-            !demand.amounts.is_empty() && !left.iter().any(|(worker, left)| demand.suits(*worker, left))
-        };
-        let (kind, turns) = self.special.iter().find(|(kind, _)| is_starved(kind))?;
-        let has = |taken: &Taken| kind.1.amounts.keys().any(|name| taken.amounts.contains_key(name));
-        let holders = actors.into_iter().filter(|(_, taken)| has(taken)).map(|(actor, _)| *actor);
-        Some((turns.first()?.2, &kind.1.amounts, holders.collect()))
+        let mut starved = Vec::new();
+        for ((_, demand), turns) in &self.special {
+            let is_among = |worker: usize| demand.among.as_ref().is_none_or(|among| among.contains(&worker));
+            let has = |taken: &Taken| demand.amounts.keys().any(|name| taken.amounts.contains_key(name));
+            let holders = actors.iter().filter(|(_, taken)| is_among(taken.worker) && has(taken));
+            let holders: Vec<TaskId> = holders.map(|(actor, _)| **actor).collect();
+            let can_run = left.iter().any(|(worker, left)| demand.suits(*worker, left));
+            if let (Some(turn), false, false) = (turns.first(), can_run, holders.is_empty()) {
+                starved.push((turn.2, &demand.amounts, holders));
+            }
+        }
+        starved
     }
 
     /// What a task has taken of this worker's resources is free again.

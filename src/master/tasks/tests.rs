@@ -234,11 +234,11 @@ fn who_waits_for_what_actors_have_is_known_with_them() {
     submit_actor(&mut tasks, 0, "gpu=2");
     submit_actor(&mut tasks, 1, "gpu=1");
     assert_eq!(run(&mut tasks), BTreeMap::from([(0, 0), (1, 1)]));
-    assert_eq!(tasks.starved(), None);
+    assert_eq!(tasks.starved(), []);
     submit_actor(&mut tasks, 2, "gpu=1");
-    assert_eq!((run(&mut tasks).len(), tasks.starved()), (0, Some((2, "gpu=1".into(), vec![0, 1]))));
+    assert_eq!((run(&mut tasks).len(), tasks.starved()), (0, vec![(2, "gpu=1".into(), vec![0, 1])]));
     tasks.handle(Event::Released { task: 1 });
-    assert_eq!((run(&mut tasks), tasks.starved()), (BTreeMap::from([(2, 1)]), None));
+    assert_eq!((run(&mut tasks), tasks.starved()), (BTreeMap::from([(2, 1)]), Vec::new()));
     // A task that others keep waiting, not actors, is not starved.
     tasks.handle(Event::Released { task: 0 });
     for task in [3, 4] {
@@ -248,7 +248,7 @@ fn who_waits_for_what_actors_have_is_known_with_them() {
         };
         tasks.handle(Event::Submitted { task, order: order.into(), payload: Box::default() });
     }
-    assert!(actions(&mut tasks).contains(&"3 on 0 with []".to_owned()) && tasks.starved().is_none());
+    assert!(actions(&mut tasks).contains(&"3 on 0 with []".to_owned()) && tasks.starved().is_empty());
 }
 
 #[test]
@@ -269,4 +269,104 @@ fn a_call_behind_one_that_waits_takes_no_place_from_what_that_waits_for() {
     end_large(&mut tasks, 0, 4, 10);
     end_large(&mut tasks, 0, 2, 10);
     assert!(actions(&mut tasks).contains(&"3 on 0 with []".to_owned()));
+}
+
+fn submit_calls(tasks: &mut Tasks<&'static str>, actor: TaskId, calls: impl IntoIterator<Item = TaskId>) {
+    for call in calls {
+        let order = Order { actor: Some(actor), needs: vec![actor], ..Order::default() };
+        tasks.handle(Event::Submitted { task: call, order: order.into(), payload: Box::default() });
+    }
+}
+
+fn panicked() -> Ending {
+    let place = Place { rank: 0, host: "h".into() };
+    let error = ErrorKind::Panicked {
+        call: "a call".into(),
+        role: crate::error::Role::Task,
+        place,
+        item: "the seventh".into(),
+        message: "no sevens".into(),
+        location: "here".into(),
+        backtrace: String::new(),
+        attempts: 1,
+    };
+    Ending::Failed { error: error.into() }
+}
+
+#[test]
+fn the_panic_that_ends_an_actor_is_told_although_those_behind_it_come_back_first() {
+    let mut tasks = tasks(&[8]);
+    submit_actor(&mut tasks, 0, "");
+    run(&mut tasks);
+    submit_calls(&mut tasks, 0, 1..8);
+    assert_eq!(actions(&mut tasks).len(), 7);
+    for _ in 0..3 {
+        tasks.handle(Event::Returned { worker: 0, tasks: (2..8).collect() });
+        actions(&mut tasks);
+    }
+    tasks.handle(Event::Ended { worker: 0, task: 1, ending: panicked() });
+    let mut told = BTreeMap::new();
+    while let Some(action) = tasks.poll_action() {
+        if let Action::Settle { task, failed: Some(error) } = action {
+            told.insert(task, error.to_string());
+        }
+    }
+    assert!((1..8).all(|call| told[&call].contains("no sevens")), "{told:?}");
+}
+
+#[test]
+fn a_state_that_nobody_says_is_dead_is_given_up_when_all_calls_come_back() {
+    let mut tasks = tasks(&[8]);
+    submit_actor(&mut tasks, 0, "");
+    run(&mut tasks);
+    submit_calls(&mut tasks, 0, 1..4);
+    actions(&mut tasks);
+    for _ in 0..3 {
+        tasks.handle(Event::Returned { worker: 0, tasks: vec![1] });
+        tasks.handle(Event::Returned { worker: 0, tasks: vec![2, 3] });
+        actions(&mut tasks);
+    }
+    assert_eq!(
+        (tasks.order(1).is_some(), tasks.open),
+        (true, 0),
+        "the calls have failed, and are held by their handles"
+    );
+}
+
+#[test]
+fn actors_wait_for_workers_that_come_later_but_not_for_ever() {
+    let places: Vec<Place> = (0..4).map(|rank| Place { rank, host: "h".into() }).collect();
+    for (comes, expected) in [(4, [2, 2, 2, 2]), (3, [3, 3, 2, 0])] {
+        let mut tasks = Tasks::<&'static str>::new(&places, &[1; 4], &[]);
+        tasks.await_workers();
+        tasks.handle(Event::Ready { worker: 0 });
+        (0..8).for_each(|actor| submit_actor(&mut tasks, actor, ""));
+        submit(&mut tasks, 100, &[]);
+        assert_eq!(run(&mut tasks), BTreeMap::from([(100, 0)]), "others do not wait");
+        (1..comes).for_each(|worker| tasks.handle(Event::Ready { worker }));
+        if comes < 4 {
+            assert_eq!(run(&mut tasks), BTreeMap::new());
+            tasks.handle(Event::Begun);
+        }
+        let mut counts = [0; 4];
+        run(&mut tasks).values().for_each(|worker| counts[*worker] += 1);
+        assert_eq!(counts, expected);
+    }
+}
+
+#[test]
+fn actors_take_their_turn_with_tasks() {
+    let mut tasks = tasks(&[1]);
+    for (task, priority, restarts) in [(0, 0, Some(0)), (1, 5, None), (2, 9, Some(0)), (3, 0, None)] {
+        let order = Order { priority, restarts, ..Order::default() };
+        tasks.handle(Event::Submitted { task, order: order.into(), payload: Box::default() });
+    }
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        while let Some(action) = tasks.poll_action() {
+            order.extend(if let Action::Assign { task, .. } = action { Some(task) } else { None });
+        }
+        order.last().into_iter().for_each(|task| end_large(&mut tasks, 0, *task, 0));
+    }
+    assert_eq!(order, [2, 1, 0, 3]);
 }

@@ -1,24 +1,25 @@
 //! What rank 0 looks after in a pool while nothing else happens: ranks that fall silent or leave, and the clock.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::{Host, LOOK_AFTER};
 use crate::error::{Error, ErrorKind};
-use crate::master::tasks::{Event, TaskId};
+use crate::master::tasks::Event;
 use crate::pool::server::Looked;
 
 /// Whoever waits so long for what actors have is told of, once.
 const STARVED: Duration = Duration::from_secs(5);
+/// Actors wait so long for ranks that have not come yet.
+const GATHERING: Duration = Duration::from_secs(1);
 const STARVED_LOOK: Duration = Duration::from_secs(1);
 const NAMED_MOST: usize = 4;
 
-/// The task that waits for what actors have, since when, and those that were told of.
+/// What tasks wait for that actors have, since when, and whether that was told.
 #[derive(Debug, Default)]
 pub(super) struct Starved {
-    first: Option<(TaskId, Instant)>,
+    since: BTreeMap<String, (Instant, bool)>,
     looked: Option<Instant>,
-    told: BTreeSet<TaskId>,
 }
 
 impl Host<'_> {
@@ -63,6 +64,10 @@ impl Host<'_> {
             return;
         }
         self.looked = Instant::now();
+        if self.begun.is_some_and(|begun| self.looked.duration_since(begun) > GATHERING) {
+            self.begun = None;
+            self.tasks.handle(Event::Begun);
+        }
         for task in self.rests.over(self.looked) {
             self.tasks.handle(Event::Rested { task });
         }
@@ -85,14 +90,13 @@ impl Host<'_> {
             return;
         }
         self.starved.looked = Some(self.looked);
-        let Some((task, needed, holders)) = self.tasks.starved() else {
-            self.starved.first = None;
-            return;
-        };
-        let (first, since) = *self.starved.first.get_or_insert((task, self.looked));
-        if first != task {
-            self.starved.first = Some((task, self.looked));
-        } else if self.looked.duration_since(since) > STARVED && self.starved.told.insert(task) {
+        let (now, starved) = (self.looked, self.tasks.starved());
+        self.starved.since.retain(|what, _| starved.iter().any(|(_, needed, _)| needed == what));
+        for (task, needed, holders) in starved {
+            let (since, is_told) = self.starved.since.entry(needed.clone()).or_insert((now, false));
+            if now.duration_since(*since) < STARVED || std::mem::replace(is_told, true) {
+                continue;
+            }
             let mut names: Vec<String> = holders.iter().take(NAMED_MOST).map(|actor| self.name_of(*actor)).collect();
             names.extend((holders.len() > NAMED_MOST).then(|| format!("{} more", holders.len() - NAMED_MOST)));
             let (name, names) = (self.name_of(task), names.join(", "));
