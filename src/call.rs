@@ -152,6 +152,14 @@ pub(crate) fn serve(rank: &mut Rank) -> Result<()> {
     pool::serve(guard.0)
 }
 
+/// Makes a call that needs no scheduler. Collective.
+pub(crate) fn together<R>(rank: &mut Rank, operation: impl FnOnce(&mut Rank) -> Result<R>) -> Result<R> {
+    let guard = AbandonOnPanic(rank);
+    guard.0.call += 1;
+    guard.0.traffic = Traffic::default();
+    operation(guard.0)
+}
+
 /// What is not in the result is told each time.
 fn warn_of(call: &str, left_out: &[String]) {
     if !left_out.is_empty() {

@@ -197,7 +197,7 @@ impl Driver<'_, '_, '_> {
             Message::ToWorker(message) => self.tell_agent(agent::Event::Message(message)),
             Message::ToMaster(ToMaster::Hello(signature)) => self.on_hello(from, signature)?,
             Message::ToMaster(message) => self.on_answer(from, message)?,
-            Message::ToServer(_) | Message::FromServer(_) | Message::Leave | Message::Through => {}
+            Message::ToServer(_) | Message::FromServer(_) | Message::Leave | Message::Through | Message::Adrift => {}
         }
         Ok(())
     }
@@ -208,16 +208,9 @@ impl Driver<'_, '_, '_> {
         let trouble = match (&self.plan.signature, theirs) {
             (Err(error), _) => Some(error.clone()),
             (Ok(_), Err(error)) => Some(error),
-            (Ok(mine), Ok(theirs)) => mine.difference(&theirs).map(|(what, on_root, on_other)| {
-                ErrorKind::Disagreement {
-                    call: self.plan.call.to_owned(),
-                    what: what.to_owned(),
-                    root: self.rank.place.clone(),
-                    on_root,
-                    other: self.rank.places[worker].clone(),
-                    on_other,
-                }
-                .into()
+            (Ok(mine), Ok(theirs)) => mine.difference(&theirs).map(|difference| {
+                let (root, other) = (self.rank.place.clone(), self.rank.places[worker].clone());
+                ErrorKind::disagreement(self.plan.call, difference, root, other).into()
             }),
         };
         match (trouble, self.plan.entry) {
@@ -272,21 +265,12 @@ impl Driver<'_, '_, '_> {
 
     /// A rank that left the program before it made this call will never make it.
     fn look_for_leavers(&mut self) -> Result<(), Error> {
-        // One that has made this call and left since is none.
-        let early = self.rank.left.iter().find(|(_, calls)| **calls < self.rank.call);
-        let Some((rank, calls)) = early.map(|(rank, calls)| (*rank, *calls)) else { return Ok(()) };
-        let error = ErrorKind::Left {
-            call: self.plan.call.to_owned(),
-            place: self.rank.places[rank].clone(),
-            calls,
-            waiting: self.rank.place.clone(),
-            number: self.rank.call,
-        };
+        let Some(error) = self.rank.one_that_left(self.plan.call) else { return Ok(()) };
         if self.plan.scheduler.is_none() {
             // Rank 0 has left; it learns that it is missed, and says so.
-            return Err(Error::from(error).on_rank(self.rank.rank()));
+            return Err(error.on_rank(self.rank.rank()));
         }
-        self.schedule(scheduler::Event::Broken { error: error.into() });
+        self.schedule(scheduler::Event::Broken { error });
         Ok(())
     }
 

@@ -345,6 +345,14 @@ pub enum ErrorKind {
     },
 }
 
+impl ErrorKind {
+    /// Rank 0 and another one are about to do different things: `difference` is what differs, on the one and on the other.
+    pub(crate) fn disagreement(call: &str, difference: (&str, String, String), root: Place, other: Place) -> Self {
+        let (what, on_root, on_other) = difference;
+        Self::Disagreement { call: call.to_owned(), what: what.to_owned(), root, on_root, other, on_other }
+    }
+}
+
 impl Error {
     /// What happened, as data.
     ///

@@ -92,6 +92,7 @@ mod kernel;
 mod call;
 mod pool;
 mod graph;
+mod array;
 mod code;
 mod source;
 mod random;
@@ -101,6 +102,7 @@ mod worker;
 mod reduce;
 pub mod journal;
 mod driver;
+mod meeting;
 mod rank;
 mod wire;
 mod transport;
@@ -114,6 +116,8 @@ mod error;
 // The same scheduler on machines that are not there.
 pub mod simulate;
 
+pub use array::dense::Dense;
+pub use array::op;
 pub use error::{Error, ErrorKind, Place, Result, Role};
 pub use graph::{Graph, KeepGoing, NewNode, Node, Outputs, Plan, Remotes, Results, Values};
 pub use job::{OnRoot, Over};
@@ -134,12 +138,19 @@ pub use report::{RankReport, Report};
 pub use source::{Source, SourceError};
 pub use world::World;
 
+/// What elements of arrays are: plain data. Its derive macros need the crate itself.
+pub use bytemuck;
+/// Arrays of any number of axes.
+pub use ndarray;
 /// The random number traits and distributions that [`rng`] works with.
 pub use rand;
 
 /// Input for calls: see [`Source`]. Integer ranges are input as they are.
 pub mod data {
-    pub use crate::source::{FromRoot, Line, Lines, Replicated, Text, from_root, lines, replicated};
+    pub use crate::source::{
+        Along, AlongFromRoot, FromRoot, Items, Line, Lines, Replicated, SharedItems, SharedSlab, Slab, Text, along,
+        along_from_root, from_root, lines, replicated,
+    };
 }
 
 /// The README's programs, compiled and run as tests.

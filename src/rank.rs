@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 
+use crate::array::collect::Buffers;
 use crate::error::{Error, ErrorKind, Place};
 use crate::journal::{Costs, Journals};
 use crate::launch::Roster;
 use crate::master::liveness::Patience;
 use crate::master::policy::Learned;
 use crate::master::tasks::demand::Resources;
+use crate::meeting;
 use crate::report::Progress;
 use crate::transport::wait::{Mood, Waiter};
 use crate::transport::{Channel, Collective, Failure, Incoming, Transport};
@@ -73,6 +75,8 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     given_up: bool,
     /// A collective was given up before its end, and MPI has to be left with it: no other may be started in this world.
     pub is_adrift: bool,
+    /// For operations on arrays.
+    pub buffers: Buffers,
     /// Last, so that a rank of any transport can be used as a rank of some transport.
     pub transport: T,
 }
@@ -134,6 +138,7 @@ impl<T: Transport> Rank<T> {
             broken: None,
             given_up: false,
             is_adrift: false,
+            buffers: Buffers::default(),
             transport,
         }
     }
@@ -200,6 +205,7 @@ impl Rank {
             })?;
             match envelope {
                 Envelope { call, message: Message::Leave } => drop(self.left.insert(from, call)),
+                Envelope { message: Message::Adrift, .. } => self.go_adrift()?,
                 Envelope { call, message: Message::Through } => {
                     if call == self.call {
                         self.through.insert(from);
@@ -216,6 +222,25 @@ impl Rank {
     /// The next value that has arrived, if any. Messages have to be asked for as well, or none comes.
     pub fn next_value(&mut self) -> Option<Vec<u8>> {
         self.values.pop_front()
+    }
+
+    /// A collective was begun that will not be completed. All ranks must know, since none may begin another: each tells
+    /// rank 0, and that all others.
+    pub fn go_adrift(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.is_adrift, true) {
+            return Ok(());
+        }
+        let others = if self.rank() == 0 { 1..self.size() } else { 0..1 };
+        others.into_iter().try_for_each(|other| self.send(other, Message::Adrift))
+    }
+
+    /// Why this call cannot be completed, if a rank has left the program before it made it.
+    pub fn one_that_left(&self, call: &str) -> Option<Error> {
+        // One that has made this call and left since is none.
+        let (rank, calls) = self.left.iter().find(|(_, calls)| **calls < self.call)?;
+        let (place, waiting) = (self.places[*rank].clone(), self.place.clone());
+        let error = ErrorKind::Left { call: call.to_owned(), place, calls: *calls, waiting, number: self.call };
+        Some(error.into())
     }
 
     /// Waits for segments of a rank that is known to send some.
@@ -337,9 +362,9 @@ impl Rank {
 
     /// Starts a collective.
     pub fn start(&mut self, collective: Collective) -> Result<(), Error> {
-        if let Collective::Gather(bytes) | Collective::AllGather(bytes) | Collective::Broadcast(bytes) = &collective {
+        if let Some(bytes) = collective.bytes() {
             self.traffic.messages += 1;
-            self.traffic.bytes += bytes.len() as u64;
+            self.traffic.bytes += bytes as u64;
         }
         self.transport.start(collective).map_err(|failure| self.failed(failure))
     }
@@ -390,7 +415,11 @@ impl Rank {
         }
         let others = if self.rank() == 0 { 1..self.size() } else { 0..1 };
         others.into_iter().try_for_each(|other| self.send(other, Message::Leave))?;
-        let (mut expected, now) = (None, self.call);
+        meeting::part(self)?;
+        if !self.may_meet() {
+            return self.leave_without_the_lost();
+        }
+        let (mut expected, now) = (self.expected(), self.call);
         let closed = self.transport.close(&mut |incoming: Incoming| {
             if let Ok(Envelope { call, message: Message::ToMaster(ToMaster::Hello(Ok(signature))) }) =
                 wire::decode(&incoming.bytes)
@@ -404,6 +433,16 @@ impl Rank {
             eprintln!("rankfold: error: {}", ErrorKind::Left { call, place, calls: now, waiting, number });
         }
         closed.map_err(|failure| self.failed(failure))
+    }
+
+    /// A call that another rank has made, and that this one, rank 0, will not make.
+    fn expected(&self) -> Option<(usize, u64, String)> {
+        self.early.iter().find_map(|(from, envelope)| match envelope {
+            Envelope { call, message: Message::ToMaster(ToMaster::Hello(Ok(signature))) } if *call > self.call => {
+                Some((*from, *call, signature.name.clone()))
+            }
+            _ => None,
+        })
     }
 
     /// A lost rank may never come to the end, so nobody waits for it there. Rank 0 waits until the others have got all that

@@ -19,7 +19,7 @@ use crate::pool::desk::Timing;
 use crate::worker::usage::Usage;
 
 /// Raised when a message changes; ranks with another version are refused when the program starts.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// A message with the number of the call that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub(crate) enum Message {
     Through,
     /// The sender will make no further call.
     Leave,
+    /// An operation of all ranks was called off after some had begun it: nobody is to begin another.
+    Adrift,
 }
 
 impl Message {

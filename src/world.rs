@@ -1,5 +1,6 @@
 //! The SPMD door: all ranks of a program, and the calls that they make together.
 
+mod arrays;
 #[cfg(feature = "mpi")]
 mod on_mpi;
 
@@ -340,6 +341,26 @@ impl World {
         let outcome = outcome?;
         *report = outcome.report;
         Ok(outcome.value)
+    }
+
+    /// Makes a call to which every rank brings something of its own.
+    pub(crate) fn together<R>(&self, operation: &'static str, bring: impl FnOnce(&mut Rank) -> Result<R>) -> Result<R> {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.followers.is_empty() {
+            let ranks = self.size();
+            drop(inner);
+            return Err(self.failed(ErrorKind::Refused {
+                call: operation.to_owned(),
+                problem: format!("it takes something of every rank, and these {ranks} ranks share one main"),
+                remedy: "start the program without RANKFOLD_RANKS, or under mpirun; tests can use rankfold::threads"
+                    .into(),
+            }));
+        }
+        let outcome = call::together(&mut inner.rank, bring);
+        if let Err(error) = &outcome {
+            inner.failed.get_or_insert_with(|| error.clone());
+        }
+        outcome
     }
 
     /// Whether all ranks are this process, with one `main` for all of them.

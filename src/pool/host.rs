@@ -214,10 +214,9 @@ impl Host<'_> {
                     self.entered.insert(worker);
                     self.tasks.handle(Event::Ready { worker });
                 }
-                Some((what, on_root, on_other)) => {
+                Some(difference) => {
                     let (root, other) = (self.rank.place.clone(), self.rank.places[worker].clone());
-                    let (call, what) = (self.signature.name.clone(), what.to_owned());
-                    self.broken = Some(ErrorKind::Disagreement { call, what, root, on_root, other, on_other }.into());
+                    self.broken = Some(ErrorKind::disagreement(&self.signature.name, difference, root, other).into());
                 }
             },
         }

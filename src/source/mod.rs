@@ -4,11 +4,13 @@
 //! range      0..n                      nothing travels: an item is its index
 //! replicated data::replicated(&xs)     every rank holds all items
 //! root       data::from_root(xs)       rank 0 holds the items and ships them with their batch
+//! array      data::along(&array, axis) arrays along an axis, held by all ranks or shipped by rank 0
 //! lines      data::lines(paths)        text files, each rank reads the byte ranges that it works on
 //! ```
 //!
 //! A source knows nothing of ranks, batches or MPI: it answers questions about ranges of global indices `0..len`.
 
+mod array;
 mod lines;
 mod range;
 mod replicated;
@@ -16,6 +18,7 @@ mod root;
 
 use std::ops::Range;
 
+pub use array::{Along, AlongFromRoot, Items, SharedItems, SharedSlab, Slab, along, along_from_root};
 pub use lines::{Line, Lines, Text, lines};
 pub use replicated::{Replicated, replicated};
 pub use root::{FromRoot, from_root};

@@ -2,10 +2,14 @@
 
 use super::wait::{Mood, Waiter};
 use super::{Channel, Collective, Incoming, Transport};
+use crate::array::op::{BuiltIn, Number, Operation};
+use crate::array::{aligned, aligned_in, room_for};
 
 /// Runs the whole contract on one rank; every rank of the transport must call it.
 pub(crate) fn check(transport: &mut dyn Transport) {
     collectives_give_what_they_promise(transport);
+    parts_of_buffers_go_where_they_belong(transport);
+    numbers_of_all_ranks_are_reduced(transport);
     messages_of_a_pair_keep_their_order(transport);
     large_and_empty_messages_arrive_whole(transport);
     many_messages_may_be_under_way(transport);
@@ -45,6 +49,54 @@ fn collectives_give_what_they_promise(transport: &mut dyn Transport) {
     for length in [0, 1, 100_000] {
         let bytes = if rank == 0 { vec![7u8; length] } else { vec![1; 5] };
         assert_eq!(collective(transport, Collective::Broadcast(bytes)), [vec![7u8; length]]);
+    }
+}
+
+fn parts_of_buffers_go_where_they_belong(transport: &mut dyn Transport) {
+    let (rank, size) = (transport.rank(), transport.size());
+    let all: Vec<u8> = (0..size).flat_map(|other| [other as u8, 7]).collect();
+    assert_eq!(collective(transport, Collective::Cards(vec![rank as u8, 7])), [all]);
+
+    // From rank a to rank b go a + b bytes, none where both are rank 0; what is sent overlaps.
+    for most in [1, 50_000] {
+        let content = |from: usize, at: usize| (31 * from + at) as u8;
+        let send: Vec<u8> = (0..2 * size * most).map(|at| content(rank, at)).collect();
+        let outgoing = (0..size).map(|to| to..to + (rank + to) * most / 2).collect();
+        let mut end = 3;
+        let mut incoming = Vec::new();
+        for from in 0..size {
+            incoming.push(end..end + (from + rank) * most / 2);
+            end = incoming[from].end;
+        }
+        let receive = vec![255; end + 2];
+        let got = collective(transport, Collective::Exchange { send, outgoing, receive, incoming: incoming.clone() });
+        for (from, part) in incoming.into_iter().enumerate() {
+            let expected: Vec<u8> = (rank..rank + part.len()).map(|at| content(from, at)).collect();
+            assert!(got[0][part] == expected, "what rank {from} sent to rank {rank}");
+        }
+        assert_eq!((&got[0][..3], got[0].last()), (&[255; 3][..], Some(&255)));
+    }
+
+    let parts: Vec<_> = (0..size).map(|other| 5 * other..5 * other + other % 3).collect();
+    let mine = vec![rank as u8; 4];
+    let got = collective(transport, Collective::Spread { mine, all: vec![255; 5 * size], parts: parts.clone() });
+    for (other, part) in parts.into_iter().enumerate() {
+        assert!(got[0][part.clone()].iter().all(|byte| usize::from(*byte) == other), "{:?}", got[0]);
+        assert_eq!(got[0][part.end], 255);
+    }
+}
+
+fn numbers_of_all_ranks_are_reduced(transport: &mut dyn Transport) {
+    let (rank, size) = (transport.rank(), transport.size());
+    for (operation, expected) in [(Operation::Sum, size * (size - 1) / 2), (Operation::Max, size - 1)] {
+        let (count, function) = (1000, BuiltIn { number: Number::F64, operation });
+        let (mut send, receive) = (room_for(8 * count), room_for(8 * count));
+        aligned(&mut send, 8 * count).copy_from_slice(bytemuck::cast_slice(&vec![rank as f64; count]));
+        let got = collective(transport, Collective::AllReduce { send, receive, count, function });
+        assert_eq!(
+            bytemuck::pod_collect_to_vec::<u8, f64>(aligned_in(&got[0], 8 * count)),
+            vec![expected as f64; count]
+        );
     }
 }
 

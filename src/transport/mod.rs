@@ -15,6 +15,9 @@
 //! 4. `close` returns when every rank has called it. Messages that nobody received are dropped.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::array::op::BuiltIn;
 
 #[cfg(feature = "mpi")]
 pub(crate) mod mpi;
@@ -90,6 +93,31 @@ pub(crate) enum Collective {
     AllGather(Vec<u8>),
     /// Every rank gets one entry: rank 0's bytes, of any length. The other ranks' are not looked at.
     Broadcast(Vec<u8>),
+    /// Every rank gets one entry: everybody's bytes, one after the other. All bring the same number, at least one.
+    Cards(Vec<u8>),
+    /// Each rank sends a part of a buffer to each, itself included, and receives one from each, of lengths that both know.
+    /// Parts that are sent may overlap. Gives the buffer that was received, and the one that was sent. Parts end before 2^31.
+    Exchange { send: Vec<u8>, outgoing: Vec<Range<usize>>, receive: Vec<u8>, incoming: Vec<Range<usize>> },
+    /// What `mine` begins with goes to this rank's part of `all`, on every rank. Gives `all` and `mine`. Parts end before 2^31.
+    Spread { mine: Vec<u8>, all: Vec<u8>, parts: Vec<Range<usize>> },
+    /// Numbers of all ranks, reduced in any order; in the part of `send`, and of `receive`, that `array::aligned` gives. Gives
+    /// `receive` and `send`.
+    AllReduce { send: Vec<u8>, receive: Vec<u8>, count: usize, function: BuiltIn },
+}
+
+impl Collective {
+    /// What this rank brings, if anything.
+    pub fn bytes(&self) -> Option<usize> {
+        match self {
+            Self::Barrier => None,
+            Self::Gather(bytes) | Self::AllGather(bytes) | Self::Broadcast(bytes) | Self::Cards(bytes) => {
+                Some(bytes.len())
+            }
+            Self::Exchange { outgoing, .. } => Some(outgoing.iter().map(Range::len).sum()),
+            Self::Spread { mine, .. } => Some(mine.len()),
+            Self::AllReduce { count, function, .. } => Some(count * function.number.size()),
+        }
+    }
 }
 
 /// A failure of the transport itself.

@@ -9,6 +9,7 @@
 //! thousands of them.
 #![allow(unsafe_code, reason = "MPI is a C library; this is the one file that calls it")]
 
+mod collectives;
 mod environment;
 mod exit;
 mod outbox;
@@ -26,6 +27,7 @@ pub(crate) use environment::{initialize, is_initialized, library_version};
 
 use super::wait::{Mood, Waiter};
 use super::{Channel, Collective, Failure, Incoming, Transport};
+use collectives::{Group, Running};
 use environment::check;
 use outbox::Outbox;
 
@@ -78,39 +80,6 @@ struct Assembly {
     complete: usize,
 }
 
-/// A collective under way; it owns the buffers that MPI uses.
-struct Running {
-    step: Step,
-    request: ffi::MPI_Request,
-}
-
-enum Step {
-    Barrier,
-    /// Everybody learns everybody's length; then the bytes go to all, or to rank 0.
-    Lengths {
-        mine: Vec<u8>,
-        _own: Vec<u64>,
-        lengths: Vec<u64>,
-        to_all: bool,
-    },
-    Bytes {
-        _mine: Vec<u8>,
-        lengths: Vec<u64>,
-        _counts: Vec<c_int>,
-        _offsets: Vec<c_int>,
-        all: Vec<u8>,
-    },
-    Length {
-        bytes: Vec<u8>,
-        length: Vec<u64>,
-    },
-    /// The first `sent` bytes of a broadcast have arrived or are on their way.
-    Pieces {
-        bytes: Vec<u8>,
-        sent: usize,
-    },
-}
-
 impl Mpi {
     /// Duplicates `comm`. Collective over it.
     pub fn new(comm: &SimpleCommunicator, owns_mpi: bool) -> Result<Self, Failure> {
@@ -142,6 +111,10 @@ impl Mpi {
             collective: None,
             piece,
         })
+    }
+
+    fn group(&self) -> Group {
+        Group { comm: self.comm, rank: self.rank, size: self.size, piece: self.piece }
     }
 
     /// Matches one message that has arrived and starts to receive it. False if none has.
@@ -234,100 +207,6 @@ impl Mpi {
         }
         Ok(None)
     }
-
-    /// Moves a collective whose step is complete to its next step, or to its result.
-    fn next_step(&mut self, step: Step) -> Result<Result<Running, Vec<Vec<u8>>>, Failure> {
-        Ok(match step {
-            Step::Barrier => Err(Vec::new()),
-            Step::Lengths { mine, lengths, to_all, .. } => Ok(self.start_bytes(mine, lengths, to_all)?),
-            Step::Bytes { lengths, mut all, .. } => {
-                let mut parts = Vec::with_capacity(lengths.len());
-                if self.rank == 0 || !all.is_empty() {
-                    for length in lengths.iter().rev() {
-                        parts.push(all.split_off(all.len() - *length as usize));
-                    }
-                    parts.reverse();
-                }
-                Err(parts)
-            }
-            Step::Length { length, .. } if length[0] == 0 => Err(vec![Vec::new()]),
-            Step::Length { mut bytes, length } => {
-                bytes.resize(length[0] as usize, 0);
-                Ok(self.start_piece(bytes, 0)?)
-            }
-            Step::Pieces { bytes, sent } if sent == bytes.len() => Err(vec![bytes]),
-            Step::Pieces { bytes, sent } => Ok(self.start_piece(bytes, sent)?),
-        })
-    }
-
-    fn start_lengths(&self, mine: Vec<u8>, to_all: bool) -> Result<Running, Failure> {
-        let (own, mut lengths) = (vec![mine.len() as u64], vec![0u64; self.size]);
-        let mut request = no_request();
-        // SAFETY: both buffers are on the heap and move into the step, which lives until the request is complete.
-        let code = unsafe {
-            let (send, receive) = (own.as_ptr().cast::<c_void>(), lengths.as_mut_ptr().cast::<c_void>());
-            let kind = ffi::RSMPI_UINT64_T;
-            ffi::MPI_Iallgather(send, 1, kind, receive, 1, kind, self.comm, &raw mut request)
-        };
-        check("MPI_Iallgather", code)?;
-        Ok(Running { step: Step::Lengths { mine, _own: own, lengths, to_all }, request })
-    }
-
-    fn start_bytes(&self, mut mine: Vec<u8>, lengths: Vec<u64>, to_all: bool) -> Result<Running, Failure> {
-        let total: u64 = lengths.iter().sum();
-        if c_int::try_from(total).is_err() {
-            let message = format!("{total} bytes are too many for one gather; the limit is 2^31 - 1");
-            return Err(Failure { function: "MPI_Igatherv".into(), message });
-        }
-        let counts: Vec<c_int> = lengths.iter().map(|length| *length as c_int).collect();
-        let offsets: Vec<c_int> = counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect();
-        // The pointer of an empty vector is dangling, and 1 is Open MPI's MPI_IN_PLACE: every buffer gets an address.
-        let mut all = Vec::with_capacity((total as usize).max(1));
-        all.resize(if to_all || self.rank == 0 { total as usize } else { 0 }, 0u8);
-        mine.reserve_exact(1);
-        let (mut request, own) = (no_request(), mine.len() as c_int);
-        // SAFETY: all buffers are on the heap and move into the step, which lives until the request is complete.
-        let code = unsafe {
-            let (send, receive) = (mine.as_ptr().cast::<c_void>(), all.as_mut_ptr().cast::<c_void>());
-            let (counts, offsets, kind) = (counts.as_ptr(), offsets.as_ptr(), ffi::RSMPI_UINT8_T);
-            if to_all {
-                let comm = self.comm;
-                ffi::MPI_Iallgatherv(send, own, kind, receive, counts, offsets, kind, comm, &raw mut request)
-            } else {
-                let comm = self.comm;
-                ffi::MPI_Igatherv(send, own, kind, receive, counts, offsets, kind, 0, comm, &raw mut request)
-            }
-        };
-        check(if to_all { "MPI_Iallgatherv" } else { "MPI_Igatherv" }, code)?;
-        let step = Step::Bytes { _mine: mine, lengths, _counts: counts, _offsets: offsets, all };
-        Ok(Running { step, request })
-    }
-
-    fn start_length(&self, bytes: Vec<u8>) -> Result<Running, Failure> {
-        let mut length = vec![bytes.len() as u64];
-        let mut request = no_request();
-        // SAFETY: the buffer is on the heap and moves into the step, which lives until the request is complete.
-        let code = unsafe {
-            let data = length.as_mut_ptr().cast::<c_void>();
-            ffi::MPI_Ibcast(data, 1, ffi::RSMPI_UINT64_T, 0, self.comm, &raw mut request)
-        };
-        check("MPI_Ibcast", code)?;
-        Ok(Running { step: Step::Length { bytes, length }, request })
-    }
-
-    fn start_piece(&self, mut bytes: Vec<u8>, sent: usize) -> Result<Running, Failure> {
-        let piece = &mut bytes[sent..];
-        let count = piece.len().min(self.piece);
-        let mut request = no_request();
-        // SAFETY: `count` bytes of a buffer on the heap that moves into the step, which lives until the request is
-        // complete, and is not touched before.
-        let code = unsafe {
-            let data = piece.as_mut_ptr().cast::<c_void>();
-            ffi::MPI_Ibcast(data, count as c_int, ffi::RSMPI_UINT8_T, 0, self.comm, &raw mut request)
-        };
-        check("MPI_Ibcast", code)?;
-        Ok(Running { step: Step::Pieces { bytes, sent: sent + count }, request })
-    }
 }
 
 impl Transport for Mpi {
@@ -371,18 +250,7 @@ impl Transport for Mpi {
 
     fn start(&mut self, collective: Collective) -> Result<(), Failure> {
         assert!(self.collective.is_none(), "rank {} starts a collective inside another", self.rank);
-        self.collective = Some(match collective {
-            Collective::Barrier => {
-                let mut request = no_request();
-                // SAFETY: our communicator, a valid out-pointer, no buffers.
-                let code = unsafe { ffi::MPI_Ibarrier(self.comm, &raw mut request) };
-                check("MPI_Ibarrier", code)?;
-                Running { step: Step::Barrier, request }
-            }
-            Collective::Gather(mine) => self.start_lengths(mine, false)?,
-            Collective::AllGather(mine) => self.start_lengths(mine, true)?,
-            Collective::Broadcast(bytes) => self.start_length(bytes)?,
-        });
+        self.collective = Some(Running::start(self.group(), collective)?);
         Ok(())
     }
 
@@ -390,11 +258,11 @@ impl Transport for Mpi {
         self.outbox.progress()?;
         loop {
             let running = self.collective.as_mut().expect("a collective was started");
-            if !is_complete(&mut running.request)? {
+            if !running.is_complete()? {
                 return Ok(None);
             }
-            let step = self.collective.take().expect("it was just there").step;
-            match self.next_step(step)? {
+            let running = self.collective.take().expect("it was just there");
+            match running.next(self.group())? {
                 Ok(next) => self.collective = Some(next),
                 Err(result) => return Ok(Some(result)),
             }

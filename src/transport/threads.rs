@@ -1,10 +1,13 @@
 //! Ranks that are threads of one process: mailboxes behind locks, collectives at a meeting point.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use super::wait::{Mood, Waiter};
 use super::{Channel, Collective, Failure, Incoming, Transport};
+use crate::array::op::BuiltIn;
+use crate::array::{aligned, aligned_in};
 use crate::lock::lock;
 
 /// One rank's end. Made together with the others' by [`ranks`].
@@ -149,14 +152,64 @@ impl Meeting {
             Some(Collective::Gather(bytes) | Collective::AllGather(bytes) | Collective::Broadcast(bytes)) => {
                 bytes.clone()
             }
-            Some(Collective::Barrier) | None => Vec::new(),
+            _ => Vec::new(),
         };
         match &self.brought[rank] {
             Some(Collective::AllGather(_)) => self.brought.iter().map(brought).collect(),
             Some(Collective::Gather(_)) if rank == 0 => self.brought.iter().map(brought).collect(),
             Some(Collective::Broadcast(_)) => vec![brought(&self.brought[0])],
+            Some(Collective::Cards(_)) => vec![self.cards()],
+            Some(Collective::Exchange { send, receive, incoming, .. }) => {
+                vec![self.exchanged(rank, receive.clone(), incoming), send.clone()]
+            }
+            Some(Collective::Spread { mine, all, parts }) => vec![self.spread(all.clone(), parts), mine.clone()],
+            Some(Collective::AllReduce { send, receive, count, function }) => {
+                vec![self.reduced(receive.clone(), *count, *function), send.clone()]
+            }
             _ => Vec::new(),
         }
+    }
+
+    fn cards(&self) -> Vec<u8> {
+        let card = |brought: &Option<Collective>| match brought {
+            Some(Collective::Cards(card)) => card.clone(),
+            _ => unreachable!("ranks that meet have started the same collective"),
+        };
+        self.brought.iter().flat_map(card).collect()
+    }
+
+    fn exchanged(&self, rank: usize, mut receive: Vec<u8>, incoming: &[Range<usize>]) -> Vec<u8> {
+        for (other, part) in self.brought.iter().zip(incoming) {
+            if let Some(Collective::Exchange { send, outgoing, .. }) = other {
+                receive[part.clone()].copy_from_slice(&send[outgoing[rank].clone()]);
+            }
+        }
+        receive
+    }
+
+    fn spread(&self, mut all: Vec<u8>, parts: &[Range<usize>]) -> Vec<u8> {
+        for (other, part) in self.brought.iter().zip(parts) {
+            if let Some(Collective::Spread { mine, .. }) = other {
+                all[part.clone()].copy_from_slice(&mine[..part.len()]);
+            }
+        }
+        all
+    }
+
+    /// In the order of ranks, which is as good as any.
+    fn reduced(&self, mut receive: Vec<u8>, count: usize, function: BuiltIn) -> Vec<u8> {
+        let bytes = count * function.number.size();
+        for (rank, other) in self.brought.iter().enumerate() {
+            let Some(Collective::AllReduce { send, .. }) = other else { continue };
+            // A copy of a buffer need not be aligned as the buffer is, so this looks at the original.
+            let theirs = aligned_in(send, bytes);
+            if rank == 0 {
+                aligned(&mut receive, bytes).copy_from_slice(theirs);
+            } else {
+                function.fold(aligned(&mut receive, bytes), theirs);
+            }
+        }
+        receive
     }
 }
 

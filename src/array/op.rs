@@ -1,0 +1,261 @@
+//! Operations on two numbers, for arrays that are combined element by element.
+//!
+//! They are plain functions, so they serve as combiners of single values as well, and any function of one's own can take
+//! their place. What is special about these: the MPI library knows them too (MPI 4.0, section 6.9.2), so that it can reduce
+//! with them by itself where the order does not matter.
+//!
+//! # Examples
+//!
+//! ```
+//! use rankfold::op;
+//!
+//! # fn main() -> rankfold::Result<()> {
+//! let world = rankfold::init()?;
+//! assert_eq!(world.map_reduce(1..=10u64, |i| i, op::sum)?, 55);
+//! assert_eq!(world.all_reduce(&vec![1.0, -2.0], op::max)?, [1.0, -2.0]);
+//! # Ok(())
+//! # }
+//! ```
+
+use std::any::TypeId;
+use std::num::Wrapping;
+use std::ops::{Add, BitAnd, BitOr, BitXor, Mul};
+
+use super::fold_bytes;
+
+/// `a + b`.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(rankfold::op::sum(2, 3), 5);
+/// ```
+#[inline]
+pub fn sum<T: Add<Output = T>>(a: T, b: T) -> T {
+    a + b
+}
+
+/// `a * b`.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(rankfold::op::prod(2, 3), 6);
+/// ```
+#[inline]
+pub fn prod<T: Mul<Output = T>>(a: T, b: T) -> T {
+    a * b
+}
+
+/// The smaller one; the first where neither is, as with a NaN.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(rankfold::op::min(2.5, 3.5), 2.5);
+/// ```
+#[inline]
+pub fn min<T: PartialOrd>(a: T, b: T) -> T {
+    if b < a { b } else { a }
+}
+
+/// The greater one; the first where neither is, as with a NaN.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(rankfold::op::max(2.5, 3.5), 3.5);
+/// ```
+#[inline]
+pub fn max<T: PartialOrd>(a: T, b: T) -> T {
+    if b > a { b } else { a }
+}
+
+/// The bits that are set in both.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(rankfold::op::bit_and(0b110, 0b011), 0b010);
+/// ```
+#[inline]
+pub fn bit_and<T: BitAnd<Output = T>>(a: T, b: T) -> T {
+    a & b
+}
+
+/// The bits that are set in one or both.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(rankfold::op::bit_or(0b110, 0b011), 0b111);
+/// ```
+#[inline]
+pub fn bit_or<T: BitOr<Output = T>>(a: T, b: T) -> T {
+    a | b
+}
+
+/// The bits that are set in exactly one.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(rankfold::op::bit_xor(0b110, 0b011), 0b101);
+/// ```
+#[inline]
+pub fn bit_xor<T: BitXor<Output = T>>(a: T, b: T) -> T {
+    a ^ b
+}
+
+/// An operation of this module on one type of number, by which the MPI library knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BuiltIn {
+    pub number: Number,
+    pub operation: Operation,
+}
+
+/// The numbers that MPI can reduce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Number {
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    F32,
+    F64,
+}
+
+impl Number {
+    /// Its bytes.
+    pub fn size(self) -> usize {
+        match self {
+            Self::I8 | Self::U8 => 1,
+            Self::I16 | Self::U16 => 2,
+            Self::I32 | Self::U32 | Self::F32 => 4,
+            Self::I64 | Self::U64 | Self::F64 => 8,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Sum,
+    Prod,
+    Min,
+    Max,
+    And,
+    Or,
+    Xor,
+}
+
+impl BuiltIn {
+    /// What the function `O` on two `E` is, if it is one of this module.
+    pub fn of<E: 'static, O: 'static>() -> Option<Self> {
+        let (element, function) = (TypeId::of::<E>(), TypeId::of::<O>());
+        macro_rules! look {
+            ($($number:ident $type:ty: $($operation:ident $name:ident)*;)*) => {$(
+                if element == TypeId::of::<$type>() {
+                    let number = Number::$number;
+                    $(if function == id($name::<$type>) { return Some(Self { number, operation: Operation::$operation }); })*
+                }
+            )*};
+        }
+        look! {
+            I8 i8: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
+            I16 i16: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
+            I32 i32: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
+            I64 i64: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
+            U8 u8: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
+            U16 u16: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
+            U32 u32: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
+            U64 u64: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
+            F32 f32: Sum sum Prod prod Min min Max max;
+            F64 f64: Sum sum Prod prod Min min Max max;
+        }
+        None
+    }
+
+    /// Whether the result is the same in any order.
+    pub fn is_exact(self) -> bool {
+        !matches!(self.number, Number::F32 | Number::F64)
+    }
+
+    /// Folds numbers, as bytes, into others, for transports that are no MPI library. Integers wrap around, as MPI's do.
+    pub fn fold(self, into: &mut [u8], other: &[u8]) {
+        match self.number {
+            Number::I8 => fold_bytes(into, other, &self.on_integers::<Wrapping<i8>>()),
+            Number::I16 => fold_bytes(into, other, &self.on_integers::<Wrapping<i16>>()),
+            Number::I32 => fold_bytes(into, other, &self.on_integers::<Wrapping<i32>>()),
+            Number::I64 => fold_bytes(into, other, &self.on_integers::<Wrapping<i64>>()),
+            Number::U8 => fold_bytes(into, other, &self.on_integers::<Wrapping<u8>>()),
+            Number::U16 => fold_bytes(into, other, &self.on_integers::<Wrapping<u16>>()),
+            Number::U32 => fold_bytes(into, other, &self.on_integers::<Wrapping<u32>>()),
+            Number::U64 => fold_bytes(into, other, &self.on_integers::<Wrapping<u64>>()),
+            Number::F32 => fold_bytes(into, other, &self.on_floats::<f32>()),
+            Number::F64 => fold_bytes(into, other, &self.on_floats::<f64>()),
+        }
+    }
+
+    fn on_floats<F: Add<Output = F> + Mul<Output = F> + PartialOrd>(self) -> fn(F, F) -> F {
+        match self.operation {
+            Operation::Sum => sum,
+            Operation::Prod => prod,
+            Operation::Min => min,
+            Operation::Max => max,
+            Operation::And | Operation::Or | Operation::Xor => unreachable!("floats have no bit operations"),
+        }
+    }
+
+    fn on_integers<I>(self) -> fn(I, I) -> I
+    where
+        I: Add<Output = I> + Mul<Output = I> + PartialOrd + BitAnd<Output = I> + BitOr<Output = I> + BitXor<Output = I>,
+    {
+        match self.operation {
+            Operation::Sum => sum,
+            Operation::Prod => prod,
+            Operation::Min => min,
+            Operation::Max => max,
+            Operation::And => bit_and,
+            Operation::Or => bit_or,
+            Operation::Xor => bit_xor,
+        }
+    }
+}
+
+fn id<F: 'static>(_: F) -> TypeId {
+    TypeId::of::<F>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_functions_of_this_module_are_recognised_and_no_others() {
+        fn of<E: 'static, O: Fn(E, E) -> E + 'static>(_: O) -> Option<BuiltIn> {
+            BuiltIn::of::<E, O>()
+        }
+        let sum_of = |number| Some(BuiltIn { number, operation: Operation::Sum });
+        assert_eq!(of(sum::<f64>), sum_of(Number::F64));
+        assert_eq!(of(sum::<u8>), sum_of(Number::U8));
+        assert_eq!(of(bit_xor::<i16>), Some(BuiltIn { number: Number::I16, operation: Operation::Xor }));
+        assert_eq!(of(|a: f64, b: f64| a + b), None);
+        assert_eq!(of(sum::<i128>), None);
+    }
+
+    #[test]
+    fn numbers_are_folded_as_bytes() {
+        let sums = BuiltIn { number: Number::I32, operation: Operation::Sum };
+        let mut bytes = bytemuck::cast_slice::<i32, u8>(&[1, i32::MAX]).to_vec();
+        sums.fold(&mut bytes, bytemuck::cast_slice(&[5i32, 1]));
+        assert_eq!(bytemuck::pod_collect_to_vec::<u8, i32>(&bytes), [6, i32::MIN]);
+        let least = BuiltIn { number: Number::F64, operation: Operation::Min };
+        let mut bytes = bytemuck::cast_slice::<f64, u8>(&[1.0, -0.5]).to_vec();
+        least.fold(&mut bytes, bytemuck::cast_slice(&[0.5, 7.0]));
+        assert_eq!(bytemuck::pod_collect_to_vec::<u8, f64>(&bytes), [0.5, -0.5]);
+    }
+}

@@ -1,0 +1,196 @@
+//! Before ranks exchange what each of them has, they show each other a card that says what they are about to do.
+//!
+//! MPI leaves open what happens when ranks start different collectives, or the same one with other lengths: wrong results,
+//! a crash, silence. So every operation for which ranks meet by themselves begins with one that is always the same: all
+//! gather cards of [`CARD`] bytes, with a checksum of what each believes to be done. Where these differ, every rank sees it,
+//! and they tell each other in full. Few bytes have room on the card itself, and are where they should be after that one
+//! step. The end of the program is such a meeting, too.
+//!
+//! A rank that makes a call with batches, or opens a pool, does not come to the meeting at all. Whoever waits there for more
+//! than a moment says so to rank 0, in the words in which such calls begin, and rank 0 compares.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::rank::Rank;
+use crate::transport::Collective;
+use crate::transport::wait::{Mood, Waiter};
+use crate::wire::{self, Message, Signature, ToMaster, ToWorker};
+
+/// The bytes of a card.
+const CARD: usize = 64;
+/// What has room on it beside the checksum.
+pub(crate) const INLINE: usize = CARD - 8;
+/// What a card says at the end of the program, in place of a checksum, which is never this.
+const LEAVING: u32 = 0;
+/// After so long, somebody may be somewhere else.
+const A_MOMENT: Duration = Duration::from_millis(100);
+
+/// Meets all ranks, which must be about to do the same. Gives what each of them has put on its card. Collective.
+///
+/// # Errors
+///
+/// Ranks disagree, make another call, have left, or were given up before: the same error on every rank.
+pub(crate) fn meet(rank: &mut Rank, signature: &Signature, inline: &[u8]) -> Result<Vec<[u8; INLINE]>> {
+    assert!(inline.len() <= INLINE, "{} bytes on a card", inline.len());
+    let mut card = vec![0; CARD];
+    let title = title(crc32fast::hash(&encode(signature)).max(LEAVING + 1), rank);
+    card[..8].copy_from_slice(&title);
+    card[8..8 + inline.len()].copy_from_slice(inline);
+    if rank.size() == 1 {
+        return Ok(vec![card[8..].try_into().expect("the rest of a card")]);
+    }
+    if !rank.may_meet() {
+        return Err(nobody_meets(rank, signature));
+    }
+    let cards = gather(rank, signature, card)?;
+    rank.begin_vigil();
+    let cards = || cards.chunks_exact(CARD);
+    if let Some((other, (LEAVING, calls))) = cards().map(read_title).enumerate().find(|(_, (what, _))| *what == LEAVING)
+    {
+        let waiting = cards().map(read_title).position(|(what, _)| what != LEAVING).unwrap_or_default();
+        return Err(left(rank, &signature.name, (other, calls), (waiting, rank.call)).on_rank(rank.rank()));
+    }
+    if cards().any(|card| card[..8] != title) {
+        return Err(disagreement(rank, signature)?);
+    }
+    Ok(cards().map(|card| card[8..].try_into().expect("the rest of a card")).collect())
+}
+
+/// What is to be done, and at which call of the rank.
+fn title(what: u32, rank: &Rank) -> [u8; 8] {
+    (u64::from(what) | rank.call << 32).to_le_bytes()
+}
+
+fn read_title(card: &[u8]) -> (u32, u64) {
+    let title = u64::from_le_bytes(card[..8].try_into().expect("eight bytes"));
+    (title as u32, title >> 32)
+}
+
+/// A rank has left after some calls, and another one waits in a call of this number.
+fn left(rank: &Rank, call: &str, (other, calls): (usize, u64), (waiting, number): (usize, u64)) -> Error {
+    let [place, waiting] = [other, waiting].map(|rank_of| rank.places[rank_of].clone());
+    ErrorKind::Left { call: call.to_owned(), place, calls, waiting, number }.into()
+}
+
+/// The last meeting: waits until all ranks have come to the end of the program. Those that still want to make a call are told
+/// that this rank will not. Ends early where nobody can meet any more.
+pub(crate) fn part(rank: &mut Rank) -> Result<()> {
+    let mut is_told = false;
+    while rank.size() > 1 && rank.may_meet() {
+        let mut card = vec![0; CARD];
+        card[..8].copy_from_slice(&title(LEAVING, rank));
+        rank.start(Collective::Cards(card))?;
+        let mut waiter = Waiter::default();
+        let cards = loop {
+            if let Some(mut cards) = rank.test()? {
+                break cards.swap_remove(0);
+            }
+            while let Some((_, message)) = rank.next_message()? {
+                tracing::debug!("dropped {message:?} at the end");
+            }
+            if !rank.may_meet() {
+                return Ok(());
+            }
+            waiter.wait(Mood::without_work(&rank.transport), std::thread::sleep);
+        };
+        let other = cards.chunks_exact(CARD).map(read_title).enumerate().find(|(_, (what, _))| *what != LEAVING);
+        let Some((other, (_, number))) = other else { return Ok(()) };
+        if rank.rank() == 0 && !std::mem::replace(&mut is_told, true) {
+            // Rank 0 reports for all, and is not among those who have the error.
+            let error = left(rank, "an operation of all ranks", (0, rank.call), (other, number));
+            eprintln!("rankfold: error: {error}");
+        }
+    }
+    Ok(())
+}
+
+fn encode(signature: &Signature) -> Vec<u8> {
+    wire::encode(signature).expect("a signature is made of plain data")
+}
+
+fn gather(rank: &mut Rank, signature: &Signature, card: Vec<u8>) -> Result<Vec<u8>> {
+    rank.start(Collective::Cards(card))?;
+    let (mut waiter, begun) = (Waiter::default(), Instant::now());
+    let mut waiting = false;
+    loop {
+        if let Some(mut cards) = rank.test()? {
+            return Ok(cards.swap_remove(0));
+        }
+        if begun.elapsed() < A_MOMENT {
+            waiter.wait(Mood::Meeting, std::thread::sleep);
+            continue;
+        }
+        if !std::mem::replace(&mut waiting, true) && rank.rank() > 0 {
+            rank.send(0, Message::ToMaster(ToMaster::Hello(Ok(signature.clone()))))?;
+        }
+        if let Some(error) = look_around(rank, signature)? {
+            return Err(error.on_rank(rank.rank()));
+        }
+        // Others may be in code of their own for long, and this rank's poll is what lets the library go on.
+        waiter.wait(Mood::without_work(&rank.transport), std::thread::sleep);
+    }
+}
+
+/// Why the meeting will not take place, if that has turned out. Nobody waits for it any more then, on any rank.
+fn look_around(rank: &mut Rank, signature: &Signature) -> Result<Option<Error>> {
+    while let Some((from, message)) = rank.next_message()? {
+        let error = match message {
+            Message::ToMaster(ToMaster::Hello(Ok(theirs))) => signature.difference(&theirs).map(|differing| {
+                let other = rank.places[from].clone();
+                ErrorKind::disagreement(&signature.name, differing, rank.place.clone(), other).into()
+            }),
+            Message::ToMaster(ToMaster::Hello(Err(error))) => Some(error),
+            Message::ToWorker(ToWorker::Stop(error)) => {
+                rank.go_adrift()?;
+                rank.send(0, Message::ToMaster(ToMaster::Stopped))?;
+                return Ok(Some(error));
+            }
+            _ => None,
+        };
+        if let Some(error) = error {
+            return call_off(rank, error).map(Some);
+        }
+    }
+    match rank.one_that_left(&signature.name) {
+        Some(error) if rank.rank() == 0 => call_off(rank, error).map(Some),
+        other => Ok(other),
+    }
+}
+
+/// On rank 0: tells all others that there is no meeting.
+fn call_off(rank: &mut Rank, error: Error) -> Result<Error> {
+    rank.go_adrift()?;
+    for other in 1..rank.size() {
+        rank.send(other, Message::ToWorker(ToWorker::Stop(error.clone())))?;
+        rank.send(other, Message::ToWorker(ToWorker::Release { lost: Vec::new() }))?;
+    }
+    Ok(error)
+}
+
+/// Ranks have met that do not mean the same. They all know, so they can tell each other.
+fn disagreement(rank: &mut Rank, signature: &Signature) -> Result<Error> {
+    let all = rank.collective(Collective::AllGather(encode(signature)))?;
+    let all: Vec<Signature> = all
+        .iter()
+        .map(|bytes| wire::decode(bytes).map_err(|error| rank.internal(&signature.name, error)))
+        .collect::<Result<_>>()?;
+    let differing = all.iter().enumerate().find_map(|(other, theirs)| Some((other, all[0].difference(theirs)?)));
+    let Some((other, differing)) = differing else {
+        return Ok(rank.internal(&signature.name, "ranks have made different numbers of calls".into()));
+    };
+    let error: Error =
+        ErrorKind::disagreement(&all[0].name, differing, rank.places[0].clone(), rank.places[other].clone()).into();
+    Ok(error.on_rank(rank.rank()))
+}
+
+fn nobody_meets(rank: &Rank, signature: &Signature) -> Error {
+    let lost: Vec<String> = rank.lost.iter().map(|lost| rank.places[*lost].to_string()).collect();
+    let problem = if lost.is_empty() {
+        "an earlier operation of all ranks was called off, and MPI cannot begin another".to_owned()
+    } else {
+        format!("it needs every rank, and {} has fallen silent in an earlier call", lost.join(", "))
+    };
+    let remedy = "start the program again; calls with a journal go on where they were".to_owned();
+    Error::from(ErrorKind::Refused { call: signature.name.clone(), problem, remedy }).on_rank(rank.rank())
+}
