@@ -2,6 +2,7 @@
 
 mod poison;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::launch::leave_word;
 use crate::master::scheduler::{Config, Scheduler};
 use crate::pool::{self, Pool};
 use crate::rank::{Rank, Traffic};
-use crate::reduce::collective::{Value, reduce};
+use crate::reduce::collective::{Reduction, Value};
 use crate::reduce::encoding::Encoding;
 use crate::report::{RankReport, Report};
 use crate::source::{Source, SourceError};
@@ -29,7 +30,7 @@ use poison::Case;
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spec {
-    pub operation: &'static str,
+    pub operation: Cow<'static, str>,
     pub name: Option<String>,
     pub leaf: Option<u64>,
     pub retries: u32,
@@ -57,7 +58,13 @@ pub(crate) struct Outcome<T> {
 /// # Errors
 ///
 /// The same error on every rank, for rank 0 to report; or a failure of this rank alone, for this rank to report.
-pub(crate) fn make<S, K>(rank: &mut Rank, spec: &Spec, source: &S, kernel: &K) -> Result<Outcome<K::Partial>>
+pub(crate) fn make<S, K>(
+    rank: &mut Rank,
+    spec: &Spec,
+    source: &S,
+    kernel: &K,
+    reduce: Reduction<S, K>,
+) -> Result<Outcome<K::Partial>>
 where
     S: Source,
     K: Kernel<S>,
@@ -68,7 +75,7 @@ where
     let begun = Instant::now();
     rank.call += 1;
     rank.traffic = Traffic::default();
-    let call = spec.name.as_deref().unwrap_or(spec.operation);
+    let call = spec.name.as_deref().unwrap_or(&spec.operation);
     let place = rank.place.clone();
 
     let (signature, leaves) = describe::<S, K>(spec, call, rank, source);
@@ -189,7 +196,7 @@ fn describe<S: Source, K: Kernel<S>>(spec: &Spec, call: &str, rank: &Rank, sourc
     let len = len.map_err(|error| unreadable(call, &rank.place, error));
     let items = len.as_ref().ok().copied().flatten().unwrap_or(0);
     let signature = len.map(|len| Signature {
-        operation: spec.operation.into(),
+        operation: spec.operation.clone().into(),
         name: call.into(),
         source: source.kind().into(),
         len,

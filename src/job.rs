@@ -1,19 +1,25 @@
 //! The fluent description of one call: `world.over(input)` and what is done with it.
 
+mod by_key;
+mod elementwise;
 mod on_root;
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use by_key::ByKey;
+pub use elementwise::Elementwise;
 pub use on_root::OnRoot;
 
 use crate::call::Spec;
 use crate::error::{ErrorKind, Result};
 use crate::kernel::{Batches, Fold, FoldBatches, ForEach, Map, MapReduce};
-use crate::reduce::collective::Value;
+use crate::reduce::collective::{Value, reduce};
+use crate::reduce::parts::{Cut, reduce_to_all};
 use crate::source::Source;
 use crate::worker::compute::Kernel;
 use crate::world::World;
@@ -217,6 +223,30 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     pub fn on_root(mut self) -> OnRoot<'w, S, I> {
         self.spec.to_all = false;
         OnRoot(self)
+    }
+
+    /// Says that partials are arrays, which are combined element by element: the methods of what this gives take operations
+    /// on two elements, such as those of [`op`](crate::op), where others take combiners.
+    ///
+    /// For arrays that are long. In the last step each rank merges a slice of all of them (a reduce-scatter and an all-gather,
+    /// by `MPI_Ialltoallv` and `MPI_Iallgatherv`), so that no rank sends or receives more than its segments and twice the
+    /// result, on any number of ranks; and elements travel, and are written to journals, as they are in memory. Memory: a
+    /// rank's segments, twice while they are on their way, and the result.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let histogram = world.over(0..1000u64).elementwise().fold(
+    ///     || vec![0u64; 50],
+    ///     |mut counts, i| { counts[(i * i % 50) as usize] += 1; counts },
+    ///     rankfold::op::sum,
+    /// )?;
+    /// assert_eq!(histogram.iter().sum::<u64>(), 1000);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn elementwise(self) -> Elementwise<'w, S, I> {
+        Elementwise(self)
     }
 
     /// Maps every item and combines the values of neighbours until one is left; every rank gets it.
@@ -465,6 +495,29 @@ impl<'w, S: Source, I> Over<'w, S, I> {
         self.make("fold_batches", &kernel, |identity| Some(identity.value().unwrap_or_else(&kernel.init)))
     }
 
+    /// Makes a call whose partials are merged part by part, with the whole on every rank.
+    fn make_in_parts<K, T>(
+        self,
+        operation: impl Into<Cow<'static, str>>,
+        kernel: &K,
+        finish: impl FnOnce(K::Partial) -> T,
+        empty: impl FnOnce(I) -> Option<T>,
+    ) -> Result<T>
+    where
+        K: Kernel<S>,
+        K::Partial: Cut + Serialize + DeserializeOwned,
+    {
+        let Self { world, source, mut spec, identity } = self;
+        spec.operation = operation.into();
+        match world.call(&spec, &source, kernel, reduce_to_all::<S, K>)? {
+            Value::Here(value) | Value::Part(value) => Ok(finish(value)),
+            Value::OnRoot | Value::Empty => {
+                let call = spec.name.unwrap_or_else(|| spec.operation.into());
+                empty(identity).ok_or_else(|| world.failed(ErrorKind::EmptyInput { call }))
+            }
+        }
+    }
+
     fn everywhere<T>(self, make: impl FnOnce(Self) -> Result<Option<T>>) -> Result<T> {
         Ok(make(self)?.expect("every rank gets the result of this call"))
     }
@@ -481,9 +534,9 @@ impl<'w, S: Source, I> Over<'w, S, I> {
         K::Partial: Serialize + DeserializeOwned,
     {
         let Self { world, source, mut spec, identity } = self;
-        spec.operation = operation;
-        match world.call(&spec, &source, kernel)? {
-            Value::Here(value) => Ok(Some(value)),
+        spec.operation = operation.into();
+        match world.call(&spec, &source, kernel, reduce::<S, K>)? {
+            Value::Here(value) | Value::Part(value) => Ok(Some(value)),
             Value::OnRoot => Ok(None),
             Value::Empty => {
                 let call = spec.name.unwrap_or_else(|| operation.into());

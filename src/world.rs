@@ -18,7 +18,7 @@ use crate::job::Over;
 use crate::launch::{Introduction, Roster, in_one_process, leave_word};
 use crate::pool::Pool;
 use crate::rank::{ROOT_FIRST, Rank, new_pool};
-use crate::reduce::collective::Value;
+use crate::reduce::collective::{Reduction, Value};
 use crate::report::{Progress, Report};
 use crate::source::Source;
 use crate::transport::Transport;
@@ -321,7 +321,13 @@ impl World {
     }
 
     /// Makes a call on this rank and on the ranks that follow it in this process.
-    pub(crate) fn call<S, K>(&self, spec: &Spec, source: &S, kernel: &K) -> Result<Value<K::Partial>>
+    pub(crate) fn call<S, K>(
+        &self,
+        spec: &Spec,
+        source: &S,
+        kernel: &K,
+        reduction: Reduction<S, K>,
+    ) -> Result<Value<K::Partial>>
     where
         S: Source,
         K: Kernel<S>,
@@ -331,9 +337,9 @@ impl World {
         let Inner { rank, followers, report, failed } = &mut *inner;
         let outcome = std::thread::scope(|scope| {
             for follower in followers {
-                scope.spawn(move || call::make(follower, spec, source, kernel).map(drop));
+                scope.spawn(move || call::make(follower, spec, source, kernel, reduction).map(drop));
             }
-            call::make(rank, spec, source, kernel)
+            call::make(rank, spec, source, kernel, reduction)
         });
         if let Err(error) = &outcome {
             failed.get_or_insert_with(|| error.clone());

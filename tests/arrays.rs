@@ -1,7 +1,5 @@
 //! Arrays of all ranks, on ranks that are threads.
 
-mod support;
-
 use ndarray::{Array2, ArrayView2, Axis, ShapeBuilder, s};
 use proptest::prelude::*;
 use rankfold::{World, data, op};

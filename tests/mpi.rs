@@ -1,6 +1,8 @@
 //! Whole programs under a real mpirun: right results, and errors that end every rank with one clear message.
 #![cfg(feature = "mpi")]
 
+#[path = "mpi/arrays.rs"]
+mod arrays;
 #[path = "mpi/departures.rs"]
 mod departures;
 #[path = "mpi/failures.rs"]

@@ -5,6 +5,7 @@
 //!
 //! `make bench ARGS='--rounds 3 monte-carlo words'`
 
+mod arrays;
 mod corpus;
 mod forecast;
 mod journal;
@@ -59,7 +60,7 @@ impl Context {
 
 type Benchmark = (&'static str, &'static str, fn(&mut Context) -> Result<()>);
 
-const BENCHMARKS: [Benchmark; 13] = [
+const BENCHMARKS: [Benchmark; 14] = [
     ("monte-carlo", "against a program by hand: blocks that cost the same", pairs::monte_carlo),
     ("ramp", "against a program by hand: cost grows a hundredfold along the range", pairs::ramp),
     ("words", "the example word_count against a program with rayon alone", pairs::words),
@@ -71,6 +72,7 @@ const BENCHMARKS: [Benchmark; 13] = [
     ("idle", "what idle ranks use", many_ranks::idle),
     ("many-ranks", "a run on many more ranks than cores", many_ranks::many),
     ("tasks", "what a task costs", tasks::tasks),
+    ("arrays", "arrays of all ranks against MPI_Allreduce", arrays::arrays),
     ("journal", "the same run with a journal and without", journal::journal),
     ("forecast", "the simulator against real runs", forecast::forecast),
 ];

@@ -18,6 +18,7 @@ use super::{aligned, aligned_in, room_for, tree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::meeting::{INLINE, meet};
 use crate::rank::Rank;
+use crate::reduce::exchange::{one_after_the_other, spread};
 use crate::transport::wait::{Mood, Waiter};
 use crate::transport::{Channel, Collective};
 use crate::wire::Signature;
@@ -76,7 +77,7 @@ fn signature<B: Dense + ?Sized>(operation: &'static str, extents: Option<&[usize
     }
 }
 
-fn shape(extents: &[usize]) -> String {
+pub(crate) fn shape(extents: &[usize]) -> String {
     let extents: Vec<String> = extents.iter().map(usize::to_string).collect();
     if extents.is_empty() { "a number".to_owned() } else { format!("an array of {}", extents.join(" × ")) }
 }
@@ -292,25 +293,9 @@ pub(crate) fn all_gather<B: Dense + ?Sized>(rank: &mut Rank, value: &B) -> Resul
     if rank.size() == 1 {
         return put_together::<B>(rank, "all_gather", &extents, elements.into_owned());
     }
-    // In columns of bytes that one call can count: all ranks' first ones, then their second ones, and so on.
-    let mut all: Vec<B::Element> = bytemuck::zeroed_vec(total * row / size_of::<B::Element>().max(1));
-    let starts: Vec<usize> = rows.iter().scan(0, |at, rows| Some(std::mem::replace(at, *at + rows * row))).collect();
-    let longest = rows.iter().max().map_or(0, |rows| rows * row);
-    let most = (CHUNK_MOST / rank.size()).max(1);
-    for at in (0..longest).step_by(most) {
-        let of = |other: usize| at.min(rows[other] * row)..(at + most).min(rows[other] * row);
-        let lengths: Vec<usize> = (0..rank.size()).map(|other| of(other).len()).collect();
-        let parts: Vec<_> = lengths.iter().scan(0, |at, len| Some(std::mem::replace(at, *at + len)..*at)).collect();
-        let mine = cast_slice::<_, u8>(&elements)[of(rank.rank())].to_vec();
-        let room = vec![0; parts.last().map_or(0, |part: &Range<usize>| part.end)];
-        let spread = Collective::Spread { mine, all: room, parts: parts.clone() };
-        let [got, _] = two(rank.collective(spread)?);
-        for (other, part) in parts.into_iter().enumerate() {
-            let to = of(other);
-            cast_slice_mut::<_, u8>(&mut all)[starts[other] + to.start..starts[other] + to.end]
-                .copy_from_slice(&got[part]);
-        }
-    }
+    let parts = one_after_the_other(rows.iter().map(|rows| rows * row));
+    let all = spread(rank, cast_slice(&elements).to_vec(), parts)?.bytes;
+    let all = pod_collect_to_vec(&all);
     put_together::<B>(rank, "all_gather", &extents, all)
 }
 

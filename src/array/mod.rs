@@ -5,8 +5,10 @@
 //! op         sum, min, max, …: operations on elements
 //! tree       contributions of all ranks folded in a fixed order (pure)
 //! collect    all_reduce, broadcast, scatter, gather
+//! block      an array as the partial of a call
 //! ```
 
+pub(crate) mod block;
 pub(crate) mod collect;
 pub(crate) mod dense;
 pub mod op;

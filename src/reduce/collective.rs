@@ -46,11 +46,21 @@ struct Contribution {
 pub(crate) enum Value<T> {
     /// The value of all items.
     Here(T),
+    /// The part of it that this rank was asked to keep.
+    Part(T),
     /// Rank 0 has it, and was asked to keep it.
     OnRoot,
     /// There was no item.
     Empty,
 }
+
+/// How a call comes from segments to its result.
+pub(crate) type Reduction<S, K> = fn(
+    &mut Rank,
+    &Computation<'_, S, K>,
+    RankReport,
+    bool,
+) -> Result<(Value<<K as Kernel<S>>::Partial>, Vec<RankReport>), Error>;
 
 /// Reduces over all ranks. Collective: every rank must call it, after every leaf was computed somewhere.
 pub(crate) fn reduce<S, K>(
@@ -232,7 +242,7 @@ impl Encoding<'_> {
         }
         let outcome: Result<Value<ByteBuf>, Error> = self.decode(&bytes)?;
         match outcome.map_err(|error| error.on_rank(rank.rank()))? {
-            Value::Here(bytes) => self.decode(&bytes).map(Value::Here),
+            Value::Here(bytes) | Value::Part(bytes) => self.decode(&bytes).map(Value::Here),
             Value::OnRoot => Ok(Value::OnRoot),
             Value::Empty => Ok(Value::Empty),
         }

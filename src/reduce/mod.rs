@@ -3,8 +3,12 @@
 //! ```text
 //! segment      the fixed tree: which partials are combined, in which order (pure)
 //! collective   segments of all ranks to rank 0, and the result back
+//! parts        partials that can be cut: each rank merges a part of all of them
+//! exchange     bytes from every rank to every other one
 //! ```
 
 pub(crate) mod collective;
 pub(crate) mod encoding;
+pub(crate) mod exchange;
+pub(crate) mod parts;
 pub(crate) mod segment;

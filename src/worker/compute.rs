@@ -85,6 +85,11 @@ pub(crate) trait Kernel<S: Source>: Sync {
     }
 
     fn combine(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
+
+    /// What is wanted of a part, where partials are merged part by part, when it is complete.
+    fn finish(&self, part: Self::Partial) -> Self::Partial {
+        part
+    }
 }
 
 /// The runs of items that a kernel folds.
@@ -251,6 +256,12 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
             }),
             (left, right) => Ok(left.or(right)),
         }
+    }
+
+    /// What is wanted of a part that is complete.
+    pub fn finish(&self, part: Option<K::Partial>) -> Result<Option<K::Partial>, Error> {
+        let finish = |part| catch(|| self.kernel.finish(part));
+        part.map(finish).transpose().map_err(|caught| self.panicked(Role::Combiner, "the result".into(), caught))
     }
 
     pub fn items_of(&self, extent: Extent) -> Range<u64> {

@@ -29,6 +29,12 @@ fn results_and_items_of_megabytes_arrive_whole() {
 }
 
 #[test]
+fn arrays_and_tables_that_are_merged_part_by_part_have_the_same_bits_on_any_number_of_ranks() {
+    let output = same_everywhere(&["test-spmd", "in-parts"]);
+    assert!(output.contains("words [(\"0\", "), "{output}");
+}
+
+#[test]
 fn a_thousand_calls_follow_each_other() {
     same_everywhere(&["test-plain", "many-calls"]);
 }

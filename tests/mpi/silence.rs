@@ -1,6 +1,6 @@
 //! A rank that stops answering never leaves the others hanging: they complete the call without it, or say why not.
 
-use crate::support::{Ended, Launcher, launcher};
+use crate::support::{Ended, Launcher, launcher, run_alone};
 
 /// Seconds of silence that these programs bear.
 const PATIENCE: [(&str, &str); 1] = [("RANKFOLD_PATIENCE", "3")];
@@ -47,6 +47,18 @@ fn a_worker_that_wakes_up_after_it_was_given_up_takes_part_again() {
     let ended = run(&mpirun, &["test-spmd", "stops", "1", "6"]);
     assert_eq!(ended.output(), RESULT, "{ended}");
     ended.times(1, "rank 1 @ has not answered for ");
+}
+
+#[test]
+fn partials_are_merged_part_by_part_without_a_worker_that_has_stopped() {
+    let Some(mpirun) = launcher() else { return };
+    let expected = run_alone(&[], &["test-spmd", "in-parts", "2000"]);
+    for (victim, wake) in [("3", None), ("1", Some("6"))] {
+        let words: Vec<&str> = ["test-spmd", "stops-in-parts", victim].into_iter().chain(wake).collect();
+        let ended = run(&mpirun, &words);
+        assert_eq!(ended.output(), expected.output(), "{ended}");
+        ended.times(1, &format!("rank {victim} @ has not answered for "));
+    }
 }
 
 #[test]

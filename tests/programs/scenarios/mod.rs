@@ -6,11 +6,13 @@ use std::error::Error;
 
 use rankfold::World;
 
+pub mod arrays;
 pub mod departures;
 pub mod disagreements;
 pub mod failures;
 pub mod graph;
 pub mod journal;
+pub mod keyed;
 pub mod poison;
 pub mod pool;
 pub mod pool_direct;
@@ -34,6 +36,8 @@ pub fn play(world: &World, arguments: &[String]) -> Outcome {
         .or_else(|| graph::play(world, scenario, rest))
         .or_else(|| pool_direct::play(world, scenario, rest))
         .or_else(|| silence::play(world, scenario, rest))
+        .or_else(|| arrays::play(world, scenario, rest))
+        .or_else(|| keyed::play(world, scenario, rest))
         .or_else(|| results::play(world, scenario, rest))
         .unwrap_or_else(|| Err(format!("there is no scenario `{scenario}`").into()))
 }

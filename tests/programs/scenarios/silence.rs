@@ -18,11 +18,26 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
         "stops" => Some(stops(world, is_victim, number(1))),
         "stops-before-a-failure" => Some(stops(world, is_victim, None).and_then(|()| fails(world, number(1)))),
         "stops-before-a-panic" => Some(stops_before_a_panic(world, is_victim)),
+        "stops-in-parts" => Some(stops_in_parts(world, is_victim, number(1))),
         "enters-late" => Some(enters_late(world, is_victim)),
         "dawdles" => Some(dawdles(world, is_victim)),
         "stops-in-reduction" => Some(stops_in_reduction(world, is_victim)),
         _ => None,
     }
+}
+
+/// The same with partials that are merged part by part, of which the lost rank gets none.
+fn stops_in_parts(world: &World, is_victim: bool, wake: Option<u64>) -> Outcome {
+    let (stopped, begun) = (AtomicBool::new(!is_victim), Instant::now());
+    let lines = keyed::all(world, 2000, || {
+        if begun.elapsed() > Duration::from_millis(200) && !stopped.swap(true, Ordering::Relaxed) {
+            stop(wake);
+        }
+    })?;
+    if world.is_root() {
+        lines.iter().for_each(|line| println!("{line}"));
+    }
+    Ok(())
 }
 
 /// Four seconds of work on one core; the victim stops after a while.

@@ -1,0 +1,183 @@
+//! The calls of [`Over`] whose values are combined by key.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{NoIdentity, Over};
+use crate::array::op::BuiltIn;
+use crate::error::Result;
+use crate::keyed::emit::{InAnyOrder, InOrder, Pairs};
+use crate::keyed::table::Table;
+use crate::source::Source;
+
+/// A reduction by key that is being described; its last method makes the call. From [`Over::reduce_by_key`].
+///
+/// # Examples
+///
+/// ```
+/// use rankfold::{data, op};
+///
+/// # fn main() -> rankfold::Result<()> {
+/// let world = rankfold::init()?;
+/// let lines = ["to be or", "not to be"];
+/// let words = world.over(data::replicated(&lines)).reduce_by_key(
+///     |line, pairs| line.split(' ').for_each(|word| pairs.add_borrowed(word, 1u64)),
+///     op::sum,
+/// );
+/// let words: Vec<(String, u64)> = words.collect()?;
+/// assert_eq!(words[1], ("not".to_owned(), 1));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a call is made by its last method, such as collect"]
+pub struct ByKey<'w, S, K, V, M, C> {
+    over: Over<'w, S>,
+    kernel: InOrder<M, C, K, V>,
+    any_order: bool,
+}
+
+impl<S: fmt::Debug, K, V, M, C> fmt::Debug for ByKey<'_, S, K, V, M, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByKey").field("over", &self.over).finish_non_exhaustive()
+    }
+}
+
+impl<'w, S: Source> Over<'w, S, NoIdentity> {
+    /// Makes pairs of a key and a value of every item, and combines the values of equal keys.
+    ///
+    /// The mapper is given an item and [`Pairs`], to which it adds as many as it likes. Values of one key are combined in the
+    /// order of the items, in the tree of [`map_reduce`](Self::map_reduce), so the result has the same bits on any number of
+    /// ranks. Where the combiner is one of [`op`](crate::op) on integers, whose order cannot be seen, or where
+    /// [`ByKey::in_any_order`] says so, there is one table for a whole batch, which is faster.
+    ///
+    /// Pairs are combined where they arise; tables of what is left go to the ranks that the keys' hashes name
+    /// (`MPI_Ialltoallv`), each key at most once from each segment, so a key that half of all pairs have costs no more than
+    /// any other. The hash has no seed: which rank merges a key is the same in every run. With a [`journal`](Self::journal), what
+    /// is done is written as for any other call.
+    ///
+    /// **Memory.** Each thread has a table of the batch that it works on, and each rank one of each of its segments: all keys
+    /// that it has met. While tables travel, they are in memory up to three times.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let means = world
+    ///     .over(0..1000u64)
+    ///     .reduce_by_key(
+    ///         |i, pairs| pairs.add(i % 7, (i as f64, 1u32)),
+    ///         |(a, m), (b, n)| (a + b, m + n),
+    ///     )
+    ///     .collect()?;
+    /// assert_eq!(means.len(), 7);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn reduce_by_key<K, V, M, C>(self, mapper: M, combiner: C) -> ByKey<'w, S, K, V, M, C>
+    where
+        K: Eq + Hash + Ord + Serialize + DeserializeOwned + Send,
+        V: Serialize + DeserializeOwned + Send + 'static,
+        M: Fn(S::Item, &mut Pairs<'_, K, V, C>) + Sync,
+        C: Fn(V, V) -> V + Sync + 'static,
+    {
+        let any_order = BuiltIn::of::<V, C>().is_some_and(BuiltIn::is_exact);
+        ByKey { over: self, kernel: InOrder { mapper, combiner, select: None, pairs: PhantomData }, any_order }
+    }
+}
+
+impl<S, K, V, M, C> ByKey<'_, S, K, V, M, C>
+where
+    S: Source,
+    K: Eq + Hash + Ord + Serialize + DeserializeOwned + Send,
+    V: Serialize + DeserializeOwned + Send,
+    M: Fn(S::Item, &mut Pairs<'_, K, V, C>) + Sync,
+    C: Fn(V, V) -> V + Sync,
+{
+    /// Says that the order in which values of a key are combined does not matter: there is then one table for a whole batch
+    /// of any length. The last bits of floating-point values may differ from run to run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let longest = world
+    ///     .over(0..100u64)
+    ///     .reduce_by_key(|i, pairs| pairs.add(i % 2, i.to_string()), |a, b| a.max(b))
+    ///     .in_any_order()
+    ///     .collect()?;
+    /// assert_eq!(longest, [(0, "98".to_owned()), (1, "99".to_owned())]);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn in_any_order(mut self) -> Self {
+        self.any_order = true;
+        self
+    }
+
+    /// All keys with their values, in the order of keys, on every rank. Collective: every rank must make the same call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Over::map_reduce`], but empty input gives an empty list.
+    ///
+    /// # Examples
+    ///
+    /// See [`ByKey`].
+    pub fn collect(self) -> Result<Vec<(K, V)>> {
+        let mut pairs = self.pairs("reduce_by_key".into())?;
+        pairs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(pairs)
+    }
+
+    /// The `count` keys whose values rank highest, the highest first, on every rank; of equal values, the lower key first.
+    /// Collective: every rank must make the same call.
+    ///
+    /// Each rank picks from the keys that it merges, so little more than the result travels in the end.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Over::map_reduce`], but empty input gives an empty list.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rankfold::op;
+    ///
+    /// # let world = rankfold::init()?;
+    /// let pairs = world.over(1..=100u64).reduce_by_key(|i, pairs| pairs.add(i % 10, i), op::sum);
+    /// assert_eq!(pairs.top(2)?, [(0, 550), (9, 540)]);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn top(mut self, count: usize) -> Result<Vec<(K, V)>>
+    where
+        V: Ord,
+    {
+        self.kernel.select = Some((|table, count| Table(highest(table.0, count).into_iter().collect()), count));
+        Ok(highest(self.pairs(format!("reduce_by_key, the top {count}").into())?, count))
+    }
+
+    fn pairs(self, operation: Cow<'static, str>) -> Result<Vec<(K, V)>> {
+        let Self { over, kernel, any_order } = self;
+        let finish = |table: Table<K, V>| table.0.into_iter().collect();
+        if any_order {
+            over.make_in_parts(operation, &InAnyOrder(kernel), finish, |_| Some(Vec::new()))
+        } else {
+            over.make_in_parts(operation, &kernel, finish, |_| Some(Vec::new()))
+        }
+    }
+}
+
+/// The pairs with the highest values, in their order.
+fn highest<K: Ord, V: Ord>(pairs: impl IntoIterator<Item = (K, V)>, count: usize) -> Vec<(K, V)> {
+    let mut pairs: Vec<_> = pairs.into_iter().collect();
+    let order = |(key, value): &(K, V), (other_key, other): &(K, V)| other.cmp(value).then_with(|| key.cmp(other_key));
+    if count < pairs.len() {
+        pairs.select_nth_unstable_by(count, order);
+        pairs.truncate(count);
+    }
+    pairs.sort_unstable_by(order);
+    pairs
+}

@@ -1,0 +1,189 @@
+//! What a mapper says about keys, and the kernels that take it down.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use hashbrown::hash_map::{Entry, EntryRef};
+
+use super::table::Table;
+use crate::source::Source;
+use crate::worker::compute::{At, Kernel, Runs};
+
+/// Takes the pairs that a mapper makes of an item, in [`Over::reduce_by_key`](crate::Over::reduce_by_key).
+///
+/// # Examples
+///
+/// ```
+/// use rankfold::op;
+///
+/// # let world = rankfold::init()?;
+/// let remainders = world
+///     .over(0..10u64)
+///     .reduce_by_key(|i, pairs| { pairs.add(i % 3, i); if i == 9 { pairs.add(100, 1) } }, op::sum)
+///     .collect()?;
+/// assert_eq!(remainders, [(0, 18), (1, 12), (2, 15), (100, 1)]);
+/// # Ok::<(), rankfold::Error>(())
+/// ```
+pub struct Pairs<'t, K, V, C> {
+    table: &'t mut Table<K, V>,
+    combiner: &'t C,
+}
+
+impl<K, V, C> fmt::Debug for Pairs<'_, K, V, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pairs").field("keys", &self.table.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl<K: Eq + Hash, V, C: Fn(V, V) -> V> Pairs<'_, K, V, C> {
+    /// A value for a key. It is combined with the one before, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// See [`Pairs`].
+    pub fn add(&mut self, key: K, value: V) {
+        match self.table.0.entry(key) {
+            Entry::Vacant(entry) => drop(entry.insert(value)),
+            Entry::Occupied(entry) => {
+                entry.replace_entry_with(|_, before| Some((self.combiner)(before, value)));
+            }
+        }
+    }
+
+    /// A value for a key that is made only if there is none like it yet: for keys that are parts of an item, such as words.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rankfold::{data, op};
+    ///
+    /// # let world = rankfold::init()?;
+    /// let lines = ["to be or", "not to be"];
+    /// let words = world
+    ///     .over(data::replicated(&lines))
+    ///     .reduce_by_key(
+    ///         |line, pairs| line.split(' ').for_each(|word| pairs.add_borrowed(word, 1)),
+    ///         op::sum::<u64>,
+    ///     )
+    ///     .collect()?;
+    /// assert_eq!(words[0], ("be".to_owned(), 2));
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn add_borrowed<Q>(&mut self, key: &Q, value: V)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        match self.table.0.entry_ref(key) {
+            EntryRef::Vacant(entry) => drop(entry.insert_with_key(key.to_owned(), value)),
+            EntryRef::Occupied(entry) => {
+                entry.replace_entry_with(|_, before| Some((self.combiner)(before, value)));
+            }
+        }
+    }
+}
+
+/// Picks so many pairs of a table.
+type Select<K, V> = fn(Table<K, V>, usize) -> Table<K, V>;
+
+/// One table for each leaf: values are combined in the order of the tree.
+pub(crate) struct InOrder<M, C, K, V> {
+    pub mapper: M,
+    pub combiner: C,
+    /// What is wanted of a table that is complete, and how many pairs of it.
+    pub select: Option<(Select<K, V>, usize)>,
+    pub pairs: PhantomData<fn() -> (K, V)>,
+}
+
+/// One table for a whole batch, where the order cannot be seen.
+pub(crate) struct InAnyOrder<M, C, K, V>(pub InOrder<M, C, K, V>);
+
+impl<M, C, K, V> InOrder<M, C, K, V>
+where
+    K: Eq + Hash,
+    C: Fn(V, V) -> V,
+{
+    fn take_down<I>(&self, mut table: Table<K, V>, items: impl Iterator<Item = I>, at: &At<'_>) -> Table<K, V>
+    where
+        M: Fn(I, &mut Pairs<'_, K, V, C>),
+    {
+        for item in items {
+            (self.mapper)(item, &mut Pairs { table: &mut table, combiner: &self.combiner });
+            if !at.goes_on() {
+                break;
+            }
+        }
+        table
+    }
+}
+
+impl<M, C, K, V> InOrder<M, C, K, V> {
+    fn selected(&self, table: Table<K, V>) -> Table<K, V> {
+        match self.select {
+            Some((select, count)) => select(table, count),
+            None => table,
+        }
+    }
+}
+
+impl<S, M, C, K, V> Kernel<S> for InOrder<M, C, K, V>
+where
+    S: Source,
+    K: Eq + Hash + Send,
+    V: Send,
+    M: Fn(S::Item, &mut Pairs<'_, K, V, C>) + Sync,
+    C: Fn(V, V) -> V + Sync,
+{
+    type Partial = Table<K, V>;
+    const RUNS: Runs = Runs::Leaf;
+
+    fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<Table<K, V>> {
+        Kernel::<S>::fold_some(self, items.into_iter(), at)
+    }
+
+    fn fold_some(&self, items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<Table<K, V>> {
+        Some(self.take_down(Table::default(), items, at))
+    }
+
+    fn combine(&self, left: Table<K, V>, right: Table<K, V>) -> Table<K, V> {
+        left.merge(right, &self.combiner)
+    }
+
+    fn finish(&self, part: Table<K, V>) -> Table<K, V> {
+        self.selected(part)
+    }
+}
+
+impl<S, M, C, K, V> Kernel<S> for InAnyOrder<M, C, K, V>
+where
+    S: Source,
+    K: Eq + Hash + Send,
+    V: Send,
+    M: Fn(S::Item, &mut Pairs<'_, K, V, C>) + Sync,
+    C: Fn(V, V) -> V + Sync,
+{
+    type Partial = Table<K, V>;
+    const RUNS: Runs = Runs::Pieces;
+
+    fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<Table<K, V>> {
+        Some(self.0.take_down(Table::default(), items.into_iter(), at))
+    }
+
+    fn fold_on(&self, before: Table<K, V>, items: S::Batch, at: &At<'_>) -> Option<Table<K, V>> {
+        Some(self.0.take_down(before, items.into_iter(), at))
+    }
+
+    fn fold_some(&self, items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<Table<K, V>> {
+        Some(self.0.take_down(Table::default(), items, at))
+    }
+
+    fn combine(&self, left: Table<K, V>, right: Table<K, V>) -> Table<K, V> {
+        left.merge(right, &self.0.combiner)
+    }
+
+    fn finish(&self, part: Table<K, V>) -> Table<K, V> {
+        self.0.selected(part)
+    }
+}

@@ -1,0 +1,195 @@
+//! The reduction of partials that can be cut: each rank merges one part of all of them.
+//!
+//! A long array is cut into slices, a table by the hashes of its keys. Each rank cuts what it has, and sends every part to
+//! the rank that merges such parts, at most once: a reduce-scatter. What is merged there, and in which order, is given by the
+//! tree over the leaves as ever, so the result does not depend on how many ranks there are, nor on where segments are.
+//!
+//! A failure on any rank is told to all before anybody takes a result, so every rank leaves the call with the same error.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_bytes::ByteBuf;
+
+use super::collective::Value;
+use super::encoding::Encoding;
+use super::exchange::{Parcels, exchange, one_after_the_other, spread};
+use super::segment::Segments;
+use crate::error::{Error, ErrorKind, Place};
+use crate::extent::Extent;
+use crate::rank::Rank;
+use crate::report::RankReport;
+use crate::source::Source;
+use crate::transport::Collective;
+use crate::wire;
+use crate::worker::compute::{Computation, Kernel};
+
+/// A partial that can be merged part by part.
+pub(crate) trait Cut: Sized {
+    /// The same parts of all partials belong together, and no two parts of one have anything in common.
+    fn cut(self, parts: usize) -> Vec<Self>;
+
+    /// The whole again, from all parts in their order.
+    fn join(parts: Vec<Self>) -> Self;
+}
+
+/// Makes something of the part of the result that each rank that is not lost has merged. Collective: every rank must call it,
+/// after every leaf was computed somewhere.
+///
+/// # Errors
+///
+/// The first failure of a rank, also of `finish`, the same on every rank.
+fn reduce_in_parts<S, K, R>(
+    rank: &mut Rank,
+    computation: &Computation<'_, S, K>,
+    report: RankReport,
+    finish: impl Fn(Option<K::Partial>) -> Result<R, Error> + Sync,
+) -> Result<(R, Vec<RankReport>), Error>
+where
+    S: Source,
+    K: Kernel<S>,
+    K::Partial: Cut + Serialize + DeserializeOwned,
+    R: Default + Send,
+{
+    let call = computation.call;
+    let mine = computation.take_segments();
+    rank.begin_vigil();
+    let kernel = Encoding { call, place: computation.place };
+    let owners: Vec<usize> = (0..rank.size()).filter(|other| !rank.lost.contains(other)).collect();
+    let (leaves, size, is_owner) = (mine.leaves(), rank.size(), owners.contains(&rank.rank()));
+    // Whoever has failed sends nothing, so that the others get as far as to be told.
+    let packed = rank.meanwhile(|| kernel.pack_parts(mine, &owners, size))?;
+    let (packed, failure) = match packed {
+        Ok(packed) => (packed, None),
+        Err(error) => (Parcels::of(vec![Vec::new(); size]), Some(error)),
+    };
+    let arrived = exchange(rank, packed)?;
+    let combine = |extent, left, right| computation.combine(left, right, computation.items_of(extent));
+    let place = rank.place.clone();
+    let part = rank.meanwhile(|| match failure {
+        Some(error) => Err(error),
+        None if !is_owner => Ok(R::default()),
+        None => {
+            let merged = kernel.merge_parts(&arrived, leaves, combine)?;
+            finish(complete(merged, call, &place)?)
+        }
+    })?;
+    let told = part.as_ref().map(|_| report).map_err(Error::clone);
+    let reports = tell_all(rank, &told)?;
+    // A part that did not come is a gap elsewhere: what is no such consequence is the reason.
+    let failures = || reports.iter().filter_map(|told| told.as_ref().err());
+    let is_reason = |error: &&Error| !matches!(error.kind(), ErrorKind::Internal { .. });
+    if let Some(error) = failures().find(is_reason).or_else(|| failures().next()) {
+        return Err(error.clone().on_rank(rank.rank()));
+    }
+    Ok((part.unwrap_or_default(), reports.into_iter().flatten().collect()))
+}
+
+/// Merges part by part, and puts the parts together on every rank. Collective: every rank must call it, after every leaf was
+/// computed somewhere.
+///
+/// # Errors
+///
+/// The first failure of a rank, the same on every rank.
+pub(crate) fn reduce_to_all<S, K>(
+    rank: &mut Rank,
+    computation: &Computation<'_, S, K>,
+    report: RankReport,
+    _to_all: bool,
+) -> Result<(Value<K::Partial>, Vec<RankReport>), Error>
+where
+    S: Source,
+    K: Kernel<S>,
+    K::Partial: Cut + Serialize + DeserializeOwned,
+{
+    let kernel = Encoding { call: computation.call, place: computation.place };
+    if rank.size() == 1 {
+        let whole = complete(computation.take_segments(), computation.call, &rank.place)?;
+        return Ok((computation.finish(whole)?.map_or(Value::Empty, Value::Here), vec![report]));
+    }
+    let finish = |part| kernel.encode(&computation.finish(part)?);
+    let (bytes, reports) = reduce_in_parts(rank, computation, report, finish)?;
+    let all = gather_everywhere(rank, bytes)?;
+    let whole = rank.meanwhile(|| {
+        // A rank that is lost, and answers again, has no part.
+        let parts =
+            all.iter().filter(|bytes| !bytes.is_empty()).map(|bytes| kernel.decode::<Option<K::Partial>>(bytes));
+        let parts = parts.collect::<Result<Option<Vec<_>>, _>>()?;
+        Ok::<_, Error>(parts.filter(|parts| !parts.is_empty()).map(K::Partial::join))
+    })??;
+    Ok((whole.map_or(Value::Empty, Value::Here), reports))
+}
+
+/// The bytes of every rank, on every rank. Collective, without the ranks that are lost.
+pub(crate) fn gather_everywhere(rank: &mut Rank, mine: Vec<u8>) -> Result<Parcels, Error> {
+    if !rank.may_meet() {
+        let parts = (0..rank.size()).map(|_| mine.clone()).collect();
+        return exchange(rank, Parcels::of(parts));
+    }
+    let lengths = rank.collective(Collective::Cards((mine.len() as u64).to_le_bytes().to_vec()))?.swap_remove(0);
+    let lengths =
+        lengths.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")) as usize);
+    let parts = one_after_the_other(lengths);
+    spread(rank, mine, parts)
+}
+
+/// What each rank tells all others, without those that are lost.
+pub(crate) fn tell_all<T: Serialize + DeserializeOwned>(rank: &mut Rank, mine: &T) -> Result<Vec<T>, Error> {
+    let bytes = wire::encode(mine).expect("what is told is plain data");
+    let all = gather_everywhere(rank, bytes)?;
+    let read = |bytes| wire::decode(bytes).map_err(|message| rank.internal("the reduction", message));
+    all.iter().filter(|bytes| !bytes.is_empty()).map(read).collect()
+}
+
+fn complete<T>(segments: Segments<Option<T>>, call: &str, place: &Place) -> Result<Option<T>, Error> {
+    if segments.leaves() == 0 {
+        return Ok(None);
+    }
+    segments.complete().map_err(|gap| {
+        let message = format!("leaves {} to {} are in no segment", gap.start, gap.end);
+        ErrorKind::Internal { call: call.to_owned(), place: place.clone(), message }.into()
+    })
+}
+
+/// The parts of one owner as they travel.
+type Packed = Vec<(Extent, ByteBuf)>;
+
+impl Encoding<'_> {
+    fn pack_parts<T: Cut + Serialize>(
+        &self,
+        mut segments: Segments<Option<T>>,
+        owners: &[usize],
+        size: usize,
+    ) -> Result<Parcels, Error> {
+        let mut packed: Vec<Packed> = vec![Vec::new(); owners.len()];
+        while let Some((extent, value)) = segments.take_first(|_| true) {
+            let parts = match value {
+                Some(value) => value.cut(owners.len()).into_iter().map(Some).collect(),
+                None => (0..owners.len()).map(|_| None).collect::<Vec<Option<T>>>(),
+            };
+            for (packed, part) in packed.iter_mut().zip(parts) {
+                packed.push((extent, ByteBuf::from(self.encode(&part)?)));
+            }
+        }
+        let mut parts = vec![Vec::new(); size];
+        for (owner, packed) in owners.iter().zip(packed) {
+            parts[*owner] = wire::encode(&packed).expect("extents and bytes are plain data");
+        }
+        Ok(Parcels::of(parts))
+    }
+
+    fn merge_parts<T: DeserializeOwned>(
+        &self,
+        arrived: &Parcels,
+        leaves: u64,
+        mut combine: impl FnMut(Extent, Option<T>, Option<T>) -> Result<Option<T>, Error>,
+    ) -> Result<Segments<Option<T>>, Error> {
+        let mut merged = Segments::new(leaves);
+        for bytes in arrived.iter().filter(|bytes| !bytes.is_empty()) {
+            for (extent, bytes) in self.decode::<Packed>(bytes)? {
+                let part = self.decode(&bytes)?;
+                merged.merge(extent, part, &mut combine)?;
+            }
+        }
+        Ok(merged)
+    }
+}
