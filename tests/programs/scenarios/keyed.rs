@@ -11,7 +11,9 @@ use super::results::agree_and_print;
 pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outcome> {
     let millis: u64 = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(0);
     match scenario {
-        "in-parts" => Some(all(world, millis, || {}).and_then(|lines| agree_and_print(world, &lines)).map_err(Into::into)),
+        "in-parts" => {
+            Some(all(world, millis, || {}).and_then(|lines| agree_and_print(world, &lines)).map_err(Into::into))
+        }
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use rankfold::World;
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Outcome, add};
+use super::{Outcome, add, keyed};
 
 /// The arguments are the rank that stops, and after how many seconds it wakes up, if it does.
 pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outcome> {
