@@ -1,5 +1,6 @@
 //! One call on one rank, from its arguments to its result: agree, schedule and compute, reduce, report.
 
+mod in_place;
 mod poison;
 
 use std::borrow::Cow;
@@ -75,6 +76,9 @@ where
     let begun = Instant::now();
     rank.call += 1;
     rank.traffic = Traffic::default();
+    if let Some(own) = source.own() {
+        return in_place::make(rank, spec, source, kernel, reduce, own);
+    }
     let call = spec.name.as_deref().unwrap_or(&spec.operation);
     let place = rank.place.clone();
 
@@ -121,26 +125,30 @@ where
     let driven = driver::drive(rank, plan, &computation)?;
 
     let report = own_report(rank, &driven);
-    let (value, mut ranks) = reduce(rank, &computation, report, spec.to_all)?;
+    let (value, ranks) = reduce(rank, &computation, report, spec.to_all)?;
     warn_of(call, &left_out);
     if let (Some(entry), Value::Here(value)) = (entry.filter(|entry| !entry.is_complete), &value) {
         record_result(rank, &entry, call, value);
     }
-    let report = (number == 0).then(|| {
-        ranks.sort_by_key(|report| report.place.rank);
-        let batch_lengths = driven.lengths.pairs();
-        Report {
-            call: call.into(),
-            unit: source.unit(),
-            items: leaves.items,
-            leaf: leaves.leaf,
-            wall: begun.elapsed(),
-            ranks,
-            batch_lengths,
-            left_out,
-        }
-    });
+    let made = Made { call, unit: source.unit(), leaves, begun, left_out };
+    let report = (number == 0).then(|| report_of(made, &driven, ranks));
     Ok(Outcome { value, report })
+}
+
+/// What rank 0 knows of a call that was made.
+struct Made<'c> {
+    call: &'c str,
+    unit: &'static str,
+    leaves: Leaves,
+    begun: Instant,
+    left_out: Vec<String>,
+}
+
+fn report_of(made: Made<'_>, driven: &Driven, mut ranks: Vec<RankReport>) -> Report {
+    let Made { call, unit, leaves: Leaves { items, leaf, .. }, begun, left_out } = made;
+    ranks.sort_by_key(|report| report.place.rank);
+    let (wall, batch_lengths) = (begun.elapsed(), driven.lengths.pairs());
+    Report { call: call.into(), unit, items, leaf, wall, ranks, batch_lengths, left_out }
 }
 
 /// Opens a pool on rank 0. Collective: the others must serve it.

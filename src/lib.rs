@@ -94,6 +94,7 @@ mod pool;
 mod graph;
 mod array;
 mod keyed;
+mod shards;
 mod code;
 mod source;
 mod random;
@@ -137,6 +138,8 @@ pub use program::{init, run, spmd, threads};
 pub use random::{ItemRng, rng};
 pub use rank::Traffic;
 pub use report::{RankReport, Report};
+pub use shards::sharded::Sharded;
+pub use shards::source::Shards;
 pub use source::{Source, SourceError};
 pub use world::World;
 

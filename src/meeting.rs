@@ -40,9 +40,7 @@ pub(crate) fn meet(rank: &mut Rank, signature: &Signature, inline: &[u8]) -> Res
     if rank.size() == 1 {
         return Ok(vec![card[8..].try_into().expect("the rest of a card")]);
     }
-    if !rank.may_meet() {
-        return Err(nobody_meets(rank, signature));
-    }
+    all_are_here(rank, &signature.name)?;
     let cards = gather(rank, signature, card)?;
     rank.begin_vigil();
     let cards = || cards.chunks_exact(CARD);
@@ -184,7 +182,11 @@ fn disagreement(rank: &mut Rank, signature: &Signature) -> Result<Error> {
     Ok(error.on_rank(rank.rank()))
 }
 
-fn nobody_meets(rank: &Rank, signature: &Signature) -> Error {
+/// Whether all ranks can meet; the same answer on every rank.
+pub(crate) fn all_are_here(rank: &Rank, call: &str) -> Result<()> {
+    if rank.may_meet() {
+        return Ok(());
+    }
     let lost: Vec<String> = rank.lost.iter().map(|lost| rank.places[*lost].to_string()).collect();
     let problem = if lost.is_empty() {
         "an earlier operation of all ranks was called off, and MPI cannot begin another".to_owned()
@@ -192,5 +194,5 @@ fn nobody_meets(rank: &Rank, signature: &Signature) -> Error {
         format!("it needs every rank, and {} has fallen silent in an earlier call", lost.join(", "))
     };
     let remedy = "start the program again; calls with a journal go on where they were".to_owned();
-    Error::from(ErrorKind::Refused { call: signature.name.clone(), problem, remedy }).on_rank(rank.rank())
+    Err(Error::from(ErrorKind::Refused { call: call.to_owned(), problem, remedy }).on_rank(rank.rank()))
 }

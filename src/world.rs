@@ -351,22 +351,26 @@ impl World {
 
     /// Makes a call to which every rank brings something of its own.
     pub(crate) fn together<R>(&self, operation: &'static str, bring: impl FnOnce(&mut Rank) -> Result<R>) -> Result<R> {
+        self.refuse_one_main(operation)?;
         let mut inner = self.inner.borrow_mut();
-        if !inner.followers.is_empty() {
-            let ranks = self.size();
-            drop(inner);
-            return Err(self.failed(ErrorKind::Refused {
-                call: operation.to_owned(),
-                problem: format!("it takes something of every rank, and these {ranks} ranks share one main"),
-                remedy: "start the program without RANKFOLD_RANKS, or under mpirun; tests can use rankfold::threads"
-                    .into(),
-            }));
-        }
         let outcome = call::together(&mut inner.rank, bring);
         if let Err(error) = &outcome {
             inner.failed.get_or_insert_with(|| error.clone());
         }
         outcome
+    }
+
+    /// What each rank brings cannot be had where one `main` runs for several.
+    pub(crate) fn refuse_one_main(&self, operation: &'static str) -> Result<()> {
+        if self.size() == 1 || !self.is_in_one_process() {
+            return Ok(());
+        }
+        let ranks = self.size();
+        Err(self.failed(ErrorKind::Refused {
+            call: operation.to_owned(),
+            problem: format!("it takes something of every rank, and these {ranks} ranks share one main"),
+            remedy: "start the program without RANKFOLD_RANKS, or under mpirun; tests can use rankfold::threads".into(),
+        }))
     }
 
     /// Whether all ranks are this process, with one `main` for all of them.

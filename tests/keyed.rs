@@ -81,6 +81,34 @@ fn values_of_a_key_are_combined_in_the_order_of_items() {
 }
 
 #[test]
+fn pairs_may_stay_on_the_ranks() {
+    let words = words();
+    for ranks in SIZES {
+        let results = rankfold::threads(ranks, |world| {
+            let count = |word: &String, pairs: &mut rankfold::Pairs<'_, String, u64, _>| pairs.add(word.clone(), 1);
+            let pairs = || world.over(data::replicated(&words)).reduce_by_key(count, op::sum);
+            let shards = pairs().shards()?;
+            let mine = shards.mine().len();
+            assert!(shards.mine().is_sorted());
+            Ok::<_, rankfold::Error>((
+                mine,
+                shards.sort_by_key(|(word, _)| word.clone())?.gather()?,
+                pairs().collect()?,
+            ))
+        });
+        for (rank, result) in results.into_iter().enumerate() {
+            let (mine, gathered, collected) = result.unwrap();
+            assert_eq!(gathered, (rank == 0).then(|| collected.clone()));
+            assert!(
+                mine * ranks <= 2 * collected.len(),
+                "{mine} of {} keys on rank {rank} of {ranks}",
+                collected.len()
+            );
+        }
+    }
+}
+
+#[test]
 fn there_may_be_no_item_and_no_pair() {
     for ranks in [1, 3] {
         let [nothing, no_pairs] = everywhere(ranks, |world| {
@@ -90,7 +118,7 @@ fn there_may_be_no_item_and_no_pair() {
                     .reduce_by_key(
                         |_, pairs| {
                             if false {
-                                pairs.add(0u8, 0u8)
+                                pairs.add(0u8, 0u8);
                             }
                         },
                         op::sum,

@@ -1,4 +1,4 @@
-//! Arrays of all ranks combined by MPI_Allreduce, called by hand, and by Rankfold in a fixed order and in any. Prints the
+//! Arrays of all ranks combined by `MPI_Allreduce`, called by hand, and by Rankfold in a fixed order and in any. Prints the
 //! median times, taken in turns, as `name=value` pairs; of each time that of the slowest rank counts.
 
 use std::time::Instant;

@@ -13,6 +13,9 @@ use crate::array::op::BuiltIn;
 use crate::error::Result;
 use crate::keyed::emit::{InAnyOrder, InOrder, Pairs};
 use crate::keyed::table::Table;
+use crate::reduce::collective::Value;
+use crate::reduce::parts::reduce_to_parts;
+use crate::shards::sharded::Sharded;
 use crate::source::Source;
 
 /// A reduction by key that is being described; its last method makes the call. From [`Over::reduce_by_key`].
@@ -89,7 +92,7 @@ impl<'w, S: Source> Over<'w, S, NoIdentity> {
     }
 }
 
-impl<S, K, V, M, C> ByKey<'_, S, K, V, M, C>
+impl<'w, S, K, V, M, C> ByKey<'w, S, K, V, M, C>
 where
     S: Source,
     K: Eq + Hash + Ord + Serialize + DeserializeOwned + Send,
@@ -157,6 +160,46 @@ where
     {
         self.kernel.select = Some((|table, count| Table(highest(table.0, count).into_iter().collect()), count));
         Ok(highest(self.pairs(format!("reduce_by_key, the top {count}").into())?, count))
+    }
+
+    /// Leaves the pairs on the ranks that have merged them, sorted by key on each; which rank has a key follows from its hash.
+    /// Collective: every rank must make the same call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`collect`](Self::collect); a world of several ranks that share one `main`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rankfold::op;
+    ///
+    /// let frequent = rankfold::threads(3, |world| {
+    ///     let counts = world.over(0..1000u64).reduce_by_key(|i, pairs| pairs.add(i * i % 100, 1u64), op::sum).shards()?;
+    ///     counts.filter(|(_, count)| *count > 50)?.sort_by_key(|(square, _)| *square)?.gather()
+    /// });
+    /// assert_eq!(frequent.into_iter().next().unwrap()?.unwrap(), [(0, 100), (25, 100)]);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn shards(self) -> Result<Sharded<'w, (K, V)>>
+    where
+        K: Sync,
+        V: Sync,
+    {
+        let Self { over: Over { world, source, mut spec, .. }, kernel, any_order } = self;
+        world.refuse_one_main("reduce_by_key shards")?;
+        spec.operation = "reduce_by_key shards".into();
+        let value = if any_order {
+            world.call(&spec, &source, &InAnyOrder(kernel), reduce_to_parts::<S, InAnyOrder<M, C, K, V>>)?
+        } else {
+            world.call(&spec, &source, &kernel, reduce_to_parts::<S, InOrder<M, C, K, V>>)?
+        };
+        let mut pairs: Vec<(K, V)> = match value {
+            Value::Here(table) | Value::Part(table) => table.0.into_iter().collect(),
+            Value::OnRoot | Value::Empty => Vec::new(),
+        };
+        pairs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        world.shards(pairs)
     }
 
     fn pairs(self, operation: Cow<'static, str>) -> Result<Vec<(K, V)>> {

@@ -16,6 +16,7 @@ use super::exchange::{Parcels, exchange, one_after_the_other, spread};
 use super::segment::Segments;
 use crate::error::{Error, ErrorKind, Place};
 use crate::extent::Extent;
+use crate::meeting;
 use crate::rank::Rank;
 use crate::report::RankReport;
 use crate::source::Source;
@@ -117,6 +118,28 @@ where
         Ok::<_, Error>(parts.filter(|parts| !parts.is_empty()).map(K::Partial::join))
     })??;
     Ok((whole.map_or(Value::Empty, Value::Here), reports))
+}
+
+/// Merges part by part, and leaves each rank its own. Collective: every rank must call it, after every leaf was computed
+/// somewhere.
+///
+/// # Errors
+///
+/// The first failure of a rank, the same on every rank.
+pub(crate) fn reduce_to_parts<S, K>(
+    rank: &mut Rank,
+    computation: &Computation<'_, S, K>,
+    report: RankReport,
+    _to_all: bool,
+) -> Result<(Value<K::Partial>, Vec<RankReport>), Error>
+where
+    S: Source,
+    K: Kernel<S>,
+    K::Partial: Cut + Serialize + DeserializeOwned,
+{
+    meeting::all_are_here(rank, computation.call)?;
+    let (part, reports) = reduce_in_parts(rank, computation, report, Ok)?;
+    Ok((part.map_or(Value::Empty, Value::Part), reports))
 }
 
 /// The bytes of every rank, on every rank. Collective, without the ranks that are lost.

@@ -90,6 +90,12 @@ pub trait Source: Sync {
         false
     }
 
+    /// The indices that this rank alone has, where each rank has some: it computes these, and no others.
+    #[doc(hidden)]
+    fn own(&self) -> Option<Range<u64>> {
+        None
+    }
+
     /// A checksum of the items where a cheap one exists; ranks whose values differ are refused.
     fn fingerprint(&self) -> u64 {
         0

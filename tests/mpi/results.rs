@@ -35,6 +35,18 @@ fn arrays_and_tables_that_are_merged_part_by_part_have_the_same_bits_on_any_numb
 }
 
 #[test]
+fn items_that_stay_on_the_ranks_come_to_the_same_on_any_number_of_ranks() {
+    let alone = run_alone(&[], &["test-spmd", "shards"]);
+    assert!(alone.output().contains(" true ["), "{alone}");
+    let Some(mpirun) = launcher() else { return };
+    for ranks in RANKS {
+        let ended = mpirun.run(ranks, &["test-spmd", "shards"]);
+        assert_eq!(ended.output(), alone.output(), "{ended}");
+    }
+    mpirun.run(3, &["test-spmd", "shards-panic"]).says(&["the mapper panicked on rank ", "item 777", "unlucky"]);
+}
+
+#[test]
 fn a_thousand_calls_follow_each_other() {
     same_everywhere(&["test-plain", "many-calls"]);
 }

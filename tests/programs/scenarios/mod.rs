@@ -18,6 +18,7 @@ pub mod pool;
 pub mod pool_direct;
 pub mod results;
 pub mod results_large;
+pub mod shards;
 pub mod silence;
 
 /// What a program that does nothing wrong prints, and why the others end.
@@ -38,6 +39,7 @@ pub fn play(world: &World, arguments: &[String]) -> Outcome {
         .or_else(|| silence::play(world, scenario, rest))
         .or_else(|| arrays::play(world, scenario, rest))
         .or_else(|| keyed::play(world, scenario, rest))
+        .or_else(|| shards::play(world, scenario))
         .or_else(|| results::play(world, scenario, rest))
         .unwrap_or_else(|| Err(format!("there is no scenario `{scenario}`").into()))
 }

@@ -1,0 +1,17 @@
+//! Items that stay on the ranks that have them, from step to step.
+//!
+//! ```text
+//! sharded    the collection: steps on what each rank has
+//! source     its items as input of calls
+//! balance    where items should be (pure)
+//! moves      items on their way to where they should be
+//! sort       in the order of keys, over all ranks
+//! keep       the results of a call, left on the ranks
+//! ```
+
+pub(crate) mod balance;
+pub(crate) mod keep;
+pub(crate) mod moves;
+pub(crate) mod sharded;
+pub(crate) mod sort;
+pub(crate) mod source;

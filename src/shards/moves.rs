@@ -1,0 +1,118 @@
+//! Items on their way to where they should be.
+
+use std::ops::Range;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::balance::{Load, as_they_are, overlap, settled};
+use crate::error::{Error, Result};
+use crate::extent::Leaves;
+use crate::rank::Rank;
+use crate::reduce::encoding::Encoding;
+use crate::reduce::exchange::{Parcels, exchange};
+use crate::reduce::parts::tell_all;
+
+/// What a rank has of all items: these, of so many, beginning with that one.
+#[derive(Debug)]
+pub(crate) struct Part<T> {
+    pub mine: Vec<T>,
+    pub start: u64,
+    pub total: u64,
+}
+
+/// The items of a leaf, which are on one rank.
+pub(crate) fn leaf_of(total: u64) -> u64 {
+    Leaves::new(total, 1).leaf
+}
+
+/// All ranks have come to the end of a step, with what each has made or why it has failed. Moves items where that pays.
+/// Collective.
+///
+/// # Errors
+///
+/// The first failure, the same on every rank.
+pub(crate) fn settle<T>(rank: &mut Rank, call: &str, made: Result<(Vec<T>, f64)>) -> Result<Part<T>>
+where
+    T: Serialize + DeserializeOwned + Send,
+{
+    let told = made.as_ref().map(|(mine, seconds)| Load { items: mine.len() as u64, seconds: *seconds });
+    let loads = all_or_none(rank, &told.map_err(Error::clone))?;
+    let (mine, _) = made?;
+    let total = loads.iter().map(|load| load.items).sum();
+    let (places, targets) = (as_they_are(&loads), settled(&loads, leaf_of(total)));
+    move_to(rank, call, mine, &places, &targets, total)
+}
+
+/// What all ranks tell, or the first failure, on every rank. Collective.
+pub(crate) fn all_or_none<T: Serialize + DeserializeOwned>(rank: &mut Rank, told: &Result<T>) -> Result<Vec<T>> {
+    let all: Result<Vec<T>> = tell_all(rank, told)?.into_iter().collect();
+    all.map_err(|error| error.on_rank(rank.rank()))
+}
+
+/// Moves items from where they are to where they should be. Collective.
+///
+/// # Errors
+///
+/// An item that cannot be encoded or decoded, the same error on every rank.
+pub(crate) fn move_to<T>(
+    rank: &mut Rank,
+    call: &str,
+    mine: Vec<T>,
+    places: &[Range<u64>],
+    targets: &[Range<u64>],
+    total: u64,
+) -> Result<Part<T>>
+where
+    T: Serialize + DeserializeOwned + Send,
+{
+    let start = targets[rank.rank()].start;
+    if places == targets {
+        return Ok(Part { mine, start, total });
+    }
+    let here = places[rank.rank()].clone();
+    let parts: Vec<Range<usize>> = targets.iter().map(|target| overlap(&here, target)).collect();
+    let mine = swap(rank, call, mine, &parts)?;
+    Ok(Part { mine: mine.into_iter().flatten().collect(), start, total })
+}
+
+/// Gives each rank its part, and gets this rank's from each, in the order of ranks. Collective.
+///
+/// # Errors
+///
+/// An item that cannot be encoded or decoded, the same error on every rank.
+pub(crate) fn swap<T>(rank: &mut Rank, call: &str, mine: Vec<T>, parts: &[Range<usize>]) -> Result<Vec<Vec<T>>>
+where
+    T: Serialize + DeserializeOwned + Send,
+{
+    let (me, place) = (rank.rank(), rank.place.clone());
+    let encoding = Encoding { call, place: &place };
+    // What stays here is not encoded.
+    let mut staying = Vec::new();
+    let packed = rank.meanwhile(|| {
+        let mut mine = mine.into_iter();
+        let (mut packed, mut at) = (Vec::with_capacity(parts.len()), 0);
+        for (other, part) in parts.iter().enumerate() {
+            debug_assert!(part.is_empty() || part.start == at, "parts follow each other");
+            at = at.max(part.end);
+            let part: Vec<T> = mine.by_ref().take(part.len()).collect();
+            if other == me {
+                staying = part;
+                packed.push(Ok(Vec::new()));
+            } else {
+                packed.push(encoding.encode(&part));
+            }
+        }
+        packed.into_iter().collect::<Result<Vec<_>>>()
+    })?;
+    all_or_none(rank, &packed.as_ref().map(drop).map_err(Error::clone))?;
+    let arrived = exchange(rank, Parcels::of(packed?))?;
+    let decoded = rank.meanwhile(|| {
+        let decode = |(other, bytes): (usize, &[u8])| if other == me { Ok(Vec::new()) } else { encoding.decode(bytes) };
+        arrived.iter().enumerate().map(decode).collect::<Result<Vec<Vec<T>>>>()
+    })?;
+    all_or_none(rank, &decoded.as_ref().map(drop).map_err(Error::clone))?;
+    let mut decoded = decoded?;
+    decoded[me] = staying;
+    Ok(decoded)
+}

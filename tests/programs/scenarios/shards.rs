@@ -1,0 +1,39 @@
+//! Items that stay on the ranks from step to step.
+
+use rankfold::{World, op};
+
+use super::Outcome;
+
+pub fn play(world: &World, scenario: &str) -> Option<Outcome> {
+    match scenario {
+        "shards" => Some(steps(world)),
+        "shards-panic" => Some(panics(world)),
+        _ => None,
+    }
+}
+
+/// The same output on any number of ranks.
+fn steps(world: &World) -> Outcome {
+    let term = |i: u64| if i.is_multiple_of(3) { -1e9 / (i as f64 + 0.1) } else { 1.0 / (i as f64 + 0.3) };
+    let terms = world.over(0..100_003u64).named("terms").shards(term)?;
+    let sum: f64 = world.map_reduce(terms.items(), |term| *term, op::sum)?;
+    let words = terms.map(|term| format!("{:.0}", term.abs() % 1000.0))?.filter(|word| !word.ends_with('7'))?;
+    let counts = world.over(words.items()).reduce_by_key(|word, pairs| pairs.add_borrowed(&**word, 1u64), op::sum);
+    let top = counts.top(5)?;
+    let total = words.len();
+    let sorted = words.sort_by_key(String::clone)?;
+    let most = world.all_reduce(&sorted.mine().len(), op::max)?;
+    let balanced = most * world.size() <= (total as usize * 13 / 10).max(total as usize);
+    let groups = sorted.group_by_key(String::len)?;
+    let lengths =
+        groups.map(|(length, words)| (length, words.len(), words.is_sorted()))?.sort_by_key(|group| group.0)?;
+    if let Some(lengths) = lengths.gather()? {
+        println!("{:016x} {total} {top:?} {balanced} {lengths:?}", sum.to_bits());
+    }
+    Ok(())
+}
+
+fn panics(world: &World) -> Outcome {
+    let items = world.over(0..1000u64).shards(|i| i)?;
+    items.map(|i| assert!(i != 777, "unlucky")).map(drop).map_err(Into::into)
+}
