@@ -23,9 +23,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rankfold::World;
-use rankfold::data;
-use rustc_hash::FxHashMap;
+use rankfold::{World, data, op};
 
 mod common;
 
@@ -45,8 +43,6 @@ struct Args {
     files: Vec<PathBuf>,
 }
 
-type Counts = FxHashMap<String, u64>;
-
 fn main() -> ExitCode {
     rankfold::spmd(run)
 }
@@ -55,59 +51,38 @@ fn run(world: &World) -> Result<(), Box<dyn Error>> {
     let Some(Args { top, lossy, files }) = common::arguments(world)? else { return Ok(()) };
     let lines = if lossy { data::lines(files).lossy() } else { data::lines(files) };
 
-    // Counts are exact, so it does not matter where one batch ends and the next begins: one map serves for a whole
-    // batch. Only rank 0 prints, so only rank 0 is given the result.
-    let over = world.over(lines).named("words").identity(Counts::default()).on_root();
-    let Some(counts) =
-        over.fold_batches(Counts::default, |counts, text| text.lines().fold(counts, count_words), merge)?
-    else {
-        return Ok(());
-    };
-
-    let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
-    counts.sort_unstable_by(|(word, count), (other_word, other)| other.cmp(count).then_with(|| word.cmp(other_word)));
-    let top = if top == 0 { counts.len() } else { usize::try_from(top)?.min(counts.len()) };
-    common::print(|out| counts[..top].iter().try_for_each(|(word, count)| writeln!(out, "{count}\t{word}")))?;
+    // Sums of integers are the same in any order, so there is one table for a whole batch, whatever its length; which ranks
+    // merge which words, and pick the most frequent ones, is for the library to say.
+    let counts = world
+        .over(lines)
+        .named("words")
+        .reduce_by_key(|line, counts| for_each_word(&line, |word| counts.add_borrowed(word, 1)), op::sum::<u64>);
+    let counts: Vec<(String, u64)> = counts.top(if top == 0 { usize::MAX } else { usize::try_from(top)? })?;
+    if world.is_root() {
+        common::print(|out| counts.iter().try_for_each(|(word, count)| writeln!(out, "{count}\t{word}")))?;
+    }
     if let Some(report) = world.report() {
         eprintln!("{report}");
     }
     Ok(())
 }
 
-fn count_words(mut counts: Counts, line: &str) -> Counts {
-    // Most words are known and in lower case already: they cost a look-up and no allocation.
+fn for_each_word(line: &str, mut f: impl FnMut(&str)) {
+    // Most words are in lower case already, and cost no allocation.
     let mut lower = String::new();
     for word in line.split(|letter: char| !letter.is_alphabetic()) {
         if word.is_empty() {
             continue;
         }
         if word.bytes().all(|byte| byte.is_ascii_lowercase()) {
-            add(&mut counts, word);
+            f(word);
         } else if word.is_ascii() {
             lower.clear();
             lower.push_str(word);
             lower.make_ascii_lowercase();
-            add(&mut counts, &lower);
+            f(&lower);
         } else {
-            add(&mut counts, &word.to_lowercase());
+            f(&word.to_lowercase());
         }
     }
-    counts
-}
-
-fn add(counts: &mut Counts, word: &str) {
-    match counts.get_mut(word) {
-        Some(count) => *count += 1,
-        None => {
-            counts.insert(word.to_owned(), 1);
-        }
-    }
-}
-
-fn merge(left: Counts, right: Counts) -> Counts {
-    let (mut larger, smaller) = if left.len() < right.len() { (right, left) } else { (left, right) };
-    for (word, count) in smaller {
-        *larger.entry(word).or_insert(0) += count;
-    }
-    larger
 }

@@ -153,8 +153,8 @@ pub use rand;
 /// Input for calls: see [`Source`]. Integer ranges are input as they are.
 pub mod data {
     pub use crate::source::{
-        Along, AlongFromRoot, FromRoot, Items, Line, Lines, Replicated, SharedItems, SharedSlab, Slab, Text, along,
-        along_from_root, from_root, lines, replicated,
+        Along, AlongFromRoot, FromRoot, Items, Line, Lines, Record, Records, Replicated, SharedItems, SharedSlab, Slab,
+        Text, along, along_from_root, from_root, lines, records, replicated,
     };
 }
 

@@ -130,6 +130,54 @@ fn a_step_that_panics_names_the_item_on_every_rank() {
 }
 
 #[test]
+fn items_are_written_to_one_file_in_order_or_to_one_for_each_rank() {
+    let folder = std::env::temp_dir().join(format!("rankfold-test-write-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let expected: String = (0..70_000u64).map(|i| format!("item {i} of many\n")).collect();
+    for ranks in [4, 1, 3] {
+        let (one, parts) = (folder.join("all.txt"), folder.join("parts"));
+        on_each(ranks, |world| {
+            let items = world.over(0..70_000u64).shards(|i| i)?;
+            let format = |item: &u64, out: &mut Vec<u8>| out.extend(format!("item {item} of many\n").bytes());
+            items.write(&one, format)?;
+            items.write_parts(&parts, format)
+        });
+        assert_eq!(std::fs::read_to_string(&one).unwrap(), expected);
+        let mut names: Vec<_> = std::fs::read_dir(&parts).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        assert_eq!(names.len(), ranks, "{names:?}");
+        assert_eq!(names.iter().map(|part| std::fs::read_to_string(part).unwrap()).collect::<String>(), expected);
+    }
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_an_error_on_every_rank_and_leaves_nothing() {
+    let folder = std::env::temp_dir().join(format!("rankfold-test-unwritten-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for result in rankfold::threads(3, |world| {
+        let items = world.over(0..100u64).shards(|i| i)?;
+        let nowhere = items.write(folder.join("missing/all.txt"), |_, _| {}).unwrap_err().to_string();
+        let unlucky = |item: &u64, out: &mut Vec<u8>| {
+            assert!(*item != 77, "unlucky");
+            out.push(b'.');
+        };
+        Ok::<_, rankfold::Error>((nowhere, items.write(folder.join("all.txt"), unlucky).unwrap_err().to_string()))
+    }) {
+        let (nowhere, unlucky) = result.unwrap();
+        assert!(
+            nowhere.contains("cannot be written on rank 0") && nowhere.contains("see that its folder is there"),
+            "{nowhere}"
+        );
+        assert!(unlucky.contains("item 77"), "{unlucky}");
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn what_makes_no_sense_for_shards_is_refused() {
     for result in rankfold::threads(2, |world| {
         let items = world.shards(vec![1u64; 3])?;

@@ -7,6 +7,7 @@
 //! moves      items on their way to where they should be
 //! sort       in the order of keys, over all ranks
 //! keep       the results of a call, left on the ranks
+//! write      items to files
 //! ```
 
 pub(crate) mod balance;
@@ -15,3 +16,4 @@ pub(crate) mod moves;
 pub(crate) mod sharded;
 pub(crate) mod sort;
 pub(crate) mod source;
+pub(crate) mod write;

@@ -49,7 +49,7 @@ use crate::world::World;
 /// # Ok::<(), rankfold::Error>(())
 /// ```
 pub struct Sharded<'w, T> {
-    world: &'w World,
+    pub(super) world: &'w World,
     pub(super) part: Part<T>,
 }
 

@@ -12,17 +12,17 @@
 
 mod text;
 
-use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use text::Spare;
 pub use text::{Line, Text};
 
+use super::files::{Files, Part, cannot};
 use super::{Source, SourceError};
 
 /// The first look past the end of a range, in bytes: longer than most lines, so one system call reads most ranges.
@@ -38,20 +38,11 @@ const LONGEST_PIECE: u64 = 1 << 20;
 /// Each further look is twice as long, up to this.
 const LONGEST_LOOK_AHEAD: u64 = 1 << 20;
 
-/// Files kept open. A rank works along a few stretches of the input, so few are in use at a time.
-const OPEN_FILES: usize = 64;
-
-const NOT_SEEN_BY_ALL: &str =
-    "every rank reads its own part: put the file where every node sees it, under the same path, readable to the user";
-
 /// The lines of text files; the mapper is given a [`Line`]. Made by [`lines()`].
 #[derive(Debug)]
 pub struct Lines {
-    paths: Vec<PathBuf>,
+    files: Files,
     lossy: bool,
-    /// For each file, the index after its last byte. Filled by the first question.
-    ends: OnceLock<Vec<u64>>,
-    open: Mutex<VecDeque<(usize, Arc<File>)>>,
     spare: Arc<Spare>,
 }
 
@@ -96,15 +87,7 @@ pub struct Lines {
 /// ```
 #[must_use]
 pub fn lines<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Lines {
-    let paths = paths.into_iter().map(Into::into).collect();
-    Lines { paths, lossy: false, ends: OnceLock::new(), open: Mutex::default(), spare: Arc::default() }
-}
-
-/// What a range covers of one file.
-struct Part {
-    file: usize,
-    bytes: Range<u64>,
-    file_length: u64,
+    Lines { files: Files::new(paths), lossy: false, spare: Arc::default() }
 }
 
 impl Lines {
@@ -131,61 +114,12 @@ impl Lines {
         self
     }
 
-    fn ends(&self) -> Result<&[u64], SourceError> {
-        if let Some(ends) = self.ends.get() {
-            return Ok(ends);
-        }
-        let mut total = 0u64;
-        let mut ends = Vec::with_capacity(self.paths.len());
-        for path in &self.paths {
-            total = total.checked_add(length(path)?).ok_or_else(|| {
-                SourceError::new("the files have more than 2^64 bytes together", "pass them in several calls")
-            })?;
-            ends.push(total);
-        }
-        Ok(self.ends.get_or_init(|| ends))
-    }
-
-    fn parts(&self, range: &Range<u64>) -> Result<Vec<Part>, SourceError> {
-        let ends = self.ends()?;
-        let first = ends.partition_point(|end| *end <= range.start);
-        let mut start = if first == 0 { 0 } else { ends[first - 1] };
-        let mut parts = Vec::new();
-        for (file, end) in (first..).zip(&ends[first..]) {
-            if range.is_empty() || start >= range.end {
-                break;
-            }
-            if start < *end {
-                let bytes = range.start.max(start) - start..range.end.min(*end) - start;
-                parts.push(Part { file, bytes, file_length: *end - start });
-            }
-            start = *end;
-        }
-        Ok(parts)
-    }
-
-    fn open(&self, file: usize) -> Result<Arc<File>, SourceError> {
-        let kept = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, handle)) = kept().iter().find(|(kept, _)| *kept == file) {
-            return Ok(Arc::clone(handle));
-        }
-        // Not under the lock: a network file system takes its time. Opened by two threads at once, it is kept twice.
-        let path = &self.paths[file];
-        let handle = Arc::new(File::open(path).map_err(|error| cannot("open", path, &error))?);
-        let mut kept = kept();
-        if kept.len() == OPEN_FILES {
-            kept.pop_front();
-        }
-        kept.push_back((file, Arc::clone(&handle)));
-        Ok(handle)
-    }
-
     /// Adds the lines that start in `part` to `text`, each with its line end. What was read before the first of them is
     /// made line ends, since moving all that follows takes longer. Returns how many these are, and where in the file the
     /// lines start.
     fn read_part(&self, part: &Part, text: &mut Vec<u8>) -> Result<(usize, u64), SourceError> {
-        let path = &self.paths[part.file];
-        let file = self.open(part.file)?;
+        let path = self.files.path(part.file);
+        let file = self.files.open(part.file)?;
         let base = text.len();
         let from = part.bytes.start.saturating_sub(1);
         let mut to = part.bytes.end.saturating_add(LOOK_AHEAD).min(part.file_length);
@@ -234,7 +168,7 @@ impl Lines {
             Err(SourceError::new(
                 format!(
                     "{} is not UTF-8: no character begins with the byte 0x{:02X} at offset {}",
-                    self.paths[file].display(),
+                    self.files.path(file).display(),
                     error.as_bytes()[at],
                     offset + (at - start) as u64,
                 ),
@@ -258,19 +192,11 @@ impl Source for Lines {
     }
 
     fn len(&self) -> Result<u64, SourceError> {
-        Ok(self.ends()?.last().copied().unwrap_or(0))
+        self.files.len()
     }
 
-    /// Of names and lengths. Folders may differ: a file system can have another mount point on another node.
     fn fingerprint(&self) -> u64 {
-        let Ok(ends) = self.ends() else { return 0 };
-        let mut hasher = crc32fast::Hasher::new();
-        for (path, end) in self.paths.iter().zip(ends) {
-            hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-            hasher.update(&[0]);
-            hasher.update(&end.to_le_bytes());
-        }
-        u64::from(hasher.finalize())
+        self.files.fingerprint()
     }
 
     fn batch(&self) -> u64 {
@@ -293,7 +219,7 @@ impl Source for Lines {
     fn read(&self, _parcel: &(), range: Range<u64>) -> Result<Text, SourceError> {
         let mut text = self.spare.take();
         let (mut begin, mut starts) = (0, Vec::new());
-        for part in self.parts(&range)? {
+        for part in self.files.parts(&range)? {
             let start = text.len();
             let (skipped, offset) = self.read_part(&part, &mut text)?;
             // Only the first part can begin in the middle of a line: the others begin where their files do.
@@ -305,7 +231,7 @@ impl Source for Lines {
 
     /// Where several files are in the range, reads again what comes before the line.
     fn describe(&self, range: Range<u64>, nth: u64) -> String {
-        let parts = self.parts(&range).unwrap_or_default();
+        let parts = self.files.parts(&range).unwrap_or_default();
         let mut nth = nth;
         let mut text = Vec::new();
         for (number, part) in parts.iter().enumerate() {
@@ -320,7 +246,7 @@ impl Source for Lines {
                 }
             }
             let after = if part.bytes.start == 0 { String::new() } else { format!("after byte {} ", part.bytes.start) };
-            return format!("line {} {after}of {}", nth + 1, self.paths[part.file].display());
+            return format!("line {} {after}of {}", nth + 1, self.files.path(part.file).display());
         }
         format!("line {} after byte {} of the input", nth + 1, range.start)
     }
@@ -328,19 +254,6 @@ impl Source for Lines {
 
 fn newline(bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|byte| *byte == b'\n')
-}
-
-fn length(path: &Path) -> Result<u64, SourceError> {
-    let found = fs::metadata(path).map_err(|error| cannot("find", path, &error))?;
-    if found.is_dir() {
-        return Err(SourceError::new(format!("{} is a folder", path.display()), "name the files in it"));
-    }
-    if !found.is_file() {
-        let problem = format!("{} is not a regular file", path.display());
-        return Err(SourceError::new(problem, "write its contents to a file: lines are read from many places at once"));
-    }
-    File::open(path).map_err(|error| cannot("open", path, &error))?;
-    Ok(found.len())
 }
 
 /// Reads exactly `range` of a file to the end of `text`.
@@ -361,10 +274,6 @@ fn append(path: &Path, file: &File, range: Range<u64>, text: &mut Vec<u8>) -> Re
         ),
         _ => cannot("read", path, &error),
     })
-}
-
-fn cannot(verb: &str, path: &Path, error: &io::Error) -> SourceError {
-    SourceError::new(format!("cannot {verb} {}: {error}", path.display()), NOT_SEEN_BY_ALL)
 }
 
 #[cfg(test)]

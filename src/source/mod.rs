@@ -6,13 +6,16 @@
 //! root       data::from_root(xs)       rank 0 holds the items and ships them with their batch
 //! array      data::along(&array, axis) arrays along an axis, held by all ranks or shipped by rank 0
 //! lines      data::lines(paths)        text files, each rank reads the byte ranges that it works on
+//! records    data::records(paths)      the same with records of a fixed size; both by `files`
 //! ```
 //!
 //! A source knows nothing of ranks, batches or MPI: it answers questions about ranges of global indices `0..len`.
 
 mod array;
+mod files;
 mod lines;
 mod range;
+mod records;
 mod replicated;
 mod root;
 
@@ -20,6 +23,7 @@ use std::ops::Range;
 
 pub use array::{Along, AlongFromRoot, Items, SharedItems, SharedSlab, Slab, along, along_from_root};
 pub use lines::{Line, Lines, Text, lines};
+pub use records::{Record, Records, records};
 pub use replicated::{Replicated, replicated};
 pub use root::{FromRoot, from_root};
 
