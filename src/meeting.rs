@@ -23,34 +23,62 @@ const CARD: usize = 64;
 pub(crate) const INLINE: usize = CARD - 8;
 /// What a card says at the end of the program, in place of a checksum, which is never this.
 const LEAVING: u32 = 0;
+/// Looks before the core is given to somebody else; some libraries give it away in each of them.
+const POLLS: u32 = 32;
 /// After so long, somebody may be somewhere else.
 const A_MOMENT: Duration = Duration::from_millis(100);
+
+/// What a rank is about to do.
+pub(crate) trait Intent {
+    /// How it is called in messages.
+    fn name(&self) -> &str;
+
+    /// Of all that ranks must agree on; another intent has another one. Asked each time, so it must be cheap.
+    fn checksum(&self) -> u32;
+
+    /// The same in full, where ranks differ.
+    fn signature(&self) -> Signature;
+}
+
+impl Intent for Signature {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn checksum(&self) -> u32 {
+        crc32fast::hash(&encode(self))
+    }
+
+    fn signature(&self) -> Signature {
+        self.clone()
+    }
+}
 
 /// Meets all ranks, which must be about to do the same. Gives what each of them has put on its card. Collective.
 ///
 /// # Errors
 ///
 /// Ranks disagree, make another call, have left, or were given up before: the same error on every rank.
-pub(crate) fn meet(rank: &mut Rank, signature: &Signature, inline: &[u8]) -> Result<Vec<[u8; INLINE]>> {
+pub(crate) fn meet(rank: &mut Rank, intent: &impl Intent, inline: &[u8]) -> Result<Vec<[u8; INLINE]>> {
     assert!(inline.len() <= INLINE, "{} bytes on a card", inline.len());
     let mut card = vec![0; CARD];
-    let title = title(crc32fast::hash(&encode(signature)).max(LEAVING + 1), rank);
+    let title = title(intent.checksum().max(LEAVING + 1), rank);
     card[..8].copy_from_slice(&title);
     card[8..8 + inline.len()].copy_from_slice(inline);
     if rank.size() == 1 {
         return Ok(vec![card[8..].try_into().expect("the rest of a card")]);
     }
-    all_are_here(rank, &signature.name)?;
-    let cards = gather(rank, signature, card)?;
+    all_are_here(rank, intent.name())?;
+    let cards = gather(rank, intent, card)?;
     rank.begin_vigil();
     let cards = || cards.chunks_exact(CARD);
     if let Some((other, (LEAVING, calls))) = cards().map(read_title).enumerate().find(|(_, (what, _))| *what == LEAVING)
     {
         let waiting = cards().map(read_title).position(|(what, _)| what != LEAVING).unwrap_or_default();
-        return Err(left(rank, &signature.name, (other, calls), (waiting, rank.call)).on_rank(rank.rank()));
+        return Err(left(rank, intent.name(), (other, calls), (waiting, rank.call)).on_rank(rank.rank()));
     }
     if cards().any(|card| card[..8] != title) {
-        return Err(disagreement(rank, signature)?);
+        return Err(disagreement(rank, &intent.signature())?);
     }
     Ok(cards().map(|card| card[8..].try_into().expect("the rest of a card")).collect())
 }
@@ -107,22 +135,26 @@ fn encode(signature: &Signature) -> Vec<u8> {
     wire::encode(signature).expect("a signature is made of plain data")
 }
 
-fn gather(rank: &mut Rank, signature: &Signature, card: Vec<u8>) -> Result<Vec<u8>> {
+fn gather(rank: &mut Rank, intent: &impl Intent, card: Vec<u8>) -> Result<Vec<u8>> {
     rank.start(Collective::Cards(card))?;
     let (mut waiter, begun) = (Waiter::default(), Instant::now());
-    let mut waiting = false;
+    let (mut waiting, mut polls) = (false, 0u32);
     loop {
         if let Some(mut cards) = rank.test()? {
             return Ok(cards.swap_remove(0));
+        }
+        polls += 1;
+        if polls % POLLS != 0 {
+            continue;
         }
         if begun.elapsed() < A_MOMENT {
             waiter.wait(Mood::Meeting, std::thread::sleep);
             continue;
         }
         if !std::mem::replace(&mut waiting, true) && rank.rank() > 0 {
-            rank.send(0, Message::ToMaster(ToMaster::Hello(Ok(signature.clone()))))?;
+            rank.send(0, Message::ToMaster(ToMaster::Hello(Ok(intent.signature()))))?;
         }
-        if let Some(error) = look_around(rank, signature)? {
+        if let Some(error) = look_around(rank, intent)? {
             return Err(error.on_rank(rank.rank()));
         }
         // Others may be in code of their own for long, and this rank's poll is what lets the library go on.
@@ -131,12 +163,12 @@ fn gather(rank: &mut Rank, signature: &Signature, card: Vec<u8>) -> Result<Vec<u
 }
 
 /// Why the meeting will not take place, if that has turned out. Nobody waits for it any more then, on any rank.
-fn look_around(rank: &mut Rank, signature: &Signature) -> Result<Option<Error>> {
+fn look_around(rank: &mut Rank, intent: &impl Intent) -> Result<Option<Error>> {
     while let Some((from, message)) = rank.next_message()? {
         let error = match message {
-            Message::ToMaster(ToMaster::Hello(Ok(theirs))) => signature.difference(&theirs).map(|differing| {
+            Message::ToMaster(ToMaster::Hello(Ok(theirs))) => intent.signature().difference(&theirs).map(|differing| {
                 let other = rank.places[from].clone();
-                ErrorKind::disagreement(&signature.name, differing, rank.place.clone(), other).into()
+                ErrorKind::disagreement(intent.name(), differing, rank.place.clone(), other).into()
             }),
             Message::ToMaster(ToMaster::Hello(Err(error))) => Some(error),
             Message::ToWorker(ToWorker::Stop(error)) => {
@@ -150,7 +182,7 @@ fn look_around(rank: &mut Rank, signature: &Signature) -> Result<Option<Error>> 
             return call_off(rank, error).map(Some);
         }
     }
-    match rank.one_that_left(&signature.name) {
+    match rank.one_that_left(intent.name()) {
         Some(error) if rank.rank() == 0 => call_off(rank, error).map(Some),
         other => Ok(other),
     }

@@ -16,7 +16,7 @@ use super::dense::Dense;
 use super::op::BuiltIn;
 use super::{aligned, aligned_in, room_for, tree};
 use crate::error::{Error, ErrorKind, Result};
-use crate::meeting::{INLINE, meet};
+use crate::meeting::{INLINE, Intent, meet};
 use crate::rank::Rank;
 use crate::reduce::exchange::{one_after_the_other, spread};
 use crate::transport::wait::{Mood, Waiter};
@@ -63,17 +63,50 @@ impl Buffers {
     }
 }
 
-/// What a rank believes to be done.
-fn signature<B: Dense + ?Sized>(operation: &'static str, extents: Option<&[usize]>, function: &str) -> Signature {
-    let source = extents.map_or_else(|| "an array".to_owned(), shape);
-    Signature {
-        operation: operation.to_owned(),
-        name: operation.to_owned(),
-        source,
-        result: std::any::type_name::<B::Element>().to_owned(),
-        functions: function.to_owned(),
-        to_all: true,
-        ..Signature::default()
+/// What a rank is about to do with arrays.
+struct Plan<'p> {
+    operation: &'static str,
+    element: &'static str,
+    /// The function, or what else must be the same.
+    detail: &'p str,
+    /// Where all ranks must bring the same shape.
+    extents: Option<&'p [usize]>,
+}
+
+impl<'p> Plan<'p> {
+    fn new<B: Dense + ?Sized>(operation: &'static str, extents: Option<&'p [usize]>, detail: &'p str) -> Self {
+        Self { operation, element: std::any::type_name::<B::Element>(), detail, extents }
+    }
+}
+
+impl Intent for Plan<'_> {
+    fn name(&self) -> &str {
+        self.operation
+    }
+
+    fn checksum(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        for word in [self.operation, self.element, self.detail] {
+            hasher.update(&(word.len() as u64).to_le_bytes());
+            hasher.update(word.as_bytes());
+        }
+        if let Some(extents) = self.extents {
+            hasher.update(&[1]);
+            extents.iter().for_each(|extent| hasher.update(&(*extent as u64).to_le_bytes()));
+        }
+        hasher.finalize()
+    }
+
+    fn signature(&self) -> Signature {
+        Signature {
+            operation: self.operation.to_owned(),
+            name: self.operation.to_owned(),
+            source: self.extents.map_or_else(|| "an array".to_owned(), shape),
+            result: self.element.to_owned(),
+            functions: self.detail.to_owned(),
+            to_all: true,
+            ..Signature::default()
+        }
     }
 }
 
@@ -106,10 +139,10 @@ where
     O: Fn(B::Element, B::Element) -> B::Element + 'static,
 {
     let operation = if order == Order::Fixed { "all_reduce" } else { "all_reduce_relaxed" };
-    let signature = signature::<B>(operation, Some(extents), std::any::type_name::<O>());
+    let plan = Plan::new::<B>(operation, Some(extents), std::any::type_name::<O>());
     let bytes: &mut [u8] = cast_slice_mut(elements);
     let on_card = bytes.len() <= INLINE;
-    let cards = meet(rank, &signature, if on_card { bytes } else { &[] })?;
+    let cards = meet(rank, &plan, if on_card { bytes } else { &[] })?;
     if rank.size() == 1 || bytes.is_empty() {
         return Ok(());
     }
@@ -216,7 +249,7 @@ fn refused(rank: &Rank, call: &str, problem: String, remedy: &str) -> Error {
 
 /// Rank 0's array, on every rank. Collective.
 pub(crate) fn broadcast<B: Dense + ?Sized>(rank: &mut Rank, value: &B) -> Result<B::Owned> {
-    meet(rank, &signature::<B>("broadcast", None, ""), &[])?;
+    meet(rank, &Plan::new::<B>("broadcast", None, ""), &[])?;
     if rank.rank() == 0 {
         let (extents, elements) = (value.extents(), value.elements());
         if rank.size() > 1 {
@@ -233,8 +266,7 @@ pub(crate) fn broadcast<B: Dense + ?Sized>(rank: &mut Rank, value: &B) -> Result
 /// The part of rank 0's array that is this rank's, along the first axis. Collective.
 pub(crate) fn scatter<B: Dense + ?Sized>(rank: &mut Rank, value: &B) -> Result<B::Owned> {
     let axes = value.extents().len();
-    let signature = signature::<B>("scatter", None, &format!("{axes} axes"));
-    meet(rank, &signature, &[])?;
+    meet(rank, &Plan::new::<B>("scatter", None, &format!("{axes} axes")), &[])?;
     if axes == 0 {
         let problem = "a number has no parts".to_owned();
         return Err(refused(rank, "scatter", problem, "use broadcast, which gives it to every rank"));
@@ -302,9 +334,9 @@ pub(crate) fn all_gather<B: Dense + ?Sized>(rank: &mut Rank, value: &B) -> Resul
 /// All ranks' arrays must have one shape, but for the length of the first axis. Gives these lengths.
 fn agree_on_rows<B: Dense + ?Sized>(rank: &mut Rank, call: &'static str, extents: &[usize]) -> Result<Vec<usize>> {
     let rest = extents.get(1..).unwrap_or_default();
-    let signature = signature::<B>(call, None, &format!("{} axes, {rest:?} elements beside the first", extents.len()));
+    let detail = format!("{} axes, {rest:?} elements beside the first", extents.len());
     let rows = extents.first().copied().unwrap_or_default() as u64;
-    let cards = meet(rank, &signature, &rows.to_le_bytes())?;
+    let cards = meet(rank, &Plan::new::<B>(call, None, &detail), &rows.to_le_bytes())?;
     if extents.is_empty() {
         let remedy = "put it into a slice: &[value][..]";
         return Err(refused(rank, call, "a number has no axis along which to put others".to_owned(), remedy));

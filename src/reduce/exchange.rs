@@ -47,6 +47,11 @@ pub(crate) fn one_after_the_other(lengths: impl Iterator<Item = usize>) -> Vec<R
 ///
 /// A rank that is silent for too long, a transport that fails.
 pub(crate) fn exchange(rank: &mut Rank, outgoing: Parcels) -> Result<Parcels, Error> {
+    exchange_in_rounds(rank, outgoing, ROUND)
+}
+
+/// [`exchange`] with so many bytes at once, so that tests need no gigabytes.
+fn exchange_in_rounds(rank: &mut Rank, outgoing: Parcels, round: usize) -> Result<Parcels, Error> {
     assert_eq!(outgoing.parts.len(), rank.size(), "a part for each rank");
     if rank.size() == 1 {
         return Ok(outgoing);
@@ -66,7 +71,7 @@ pub(crate) fn exchange(rank: &mut Rank, outgoing: Parcels) -> Result<Parcels, Er
     let longest = (0..rank.size()).map(|other| number(16 * other + 8)).max().unwrap_or(0);
 
     let total = parts.last().map_or(0, |last| last.end);
-    let piece = ROUND / rank.size();
+    let piece = (round / rank.size()).max(1);
     if longest <= piece {
         let Parcels { bytes: send, parts: outgoing } = outgoing;
         let receive = vec![0; total];
@@ -98,18 +103,22 @@ pub(crate) fn exchange(rank: &mut Rank, outgoing: Parcels) -> Result<Parcels, Er
 ///
 /// As for [`exchange`].
 pub(crate) fn spread(rank: &mut Rank, mine: Vec<u8>, parts: Vec<Range<usize>>) -> Result<Parcels, Error> {
+    spread_in_rounds(rank, mine, parts, ROUND)
+}
+
+fn spread_in_rounds(rank: &mut Rank, mine: Vec<u8>, parts: Vec<Range<usize>>, round: usize) -> Result<Parcels, Error> {
     let total = parts.last().map_or(0, |last| last.end);
     if rank.size() == 1 {
         return Ok(Parcels { bytes: mine, parts });
     }
-    if total <= ROUND {
+    if total <= round {
         let all =
             rank.collective(Collective::Spread { mine, all: vec![0; total], parts: parts.clone() })?.swap_remove(0);
         return Ok(Parcels { bytes: all, parts });
     }
     // All ranks' first bytes, then their second ones, and so on.
     let mut bytes = vec![0; total];
-    let (longest, piece) = (parts.iter().map(Range::len).max().unwrap_or(0), ROUND / rank.size());
+    let (longest, piece) = (parts.iter().map(Range::len).max().unwrap_or(0), (round / rank.size()).max(1));
     for start in (0..longest).step_by(piece) {
         let of = |length: usize| start.min(length)..(start + piece).min(length);
         let here = one_after_the_other(parts.iter().map(|part| of(part.len()).len()));
@@ -144,4 +153,42 @@ fn by_messages(rank: &mut Rank, outgoing: &Parcels) -> Result<Parcels, Error> {
         incoming[other] = rank.partials_from(other)?;
     }
     Ok(Parcels::of(incoming))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What rank `from` has for rank `to`.
+    fn content(from: usize, to: usize, length: usize) -> Vec<u8> {
+        (0..length).map(|at| (from * 31 + to * 17 + at) as u8).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        /// Any lengths, in rounds of any size: every byte arrives once, where it belongs.
+        #[test]
+        fn everybody_gets_what_is_theirs(lengths in prop::collection::vec(0usize..90, 1..37), round in 1usize..200) {
+            let size = lengths.len().isqrt();
+            let length = |from: usize, to: usize| lengths[from * size + to];
+            let got = crate::threads(size, |world| {
+                world.together("test", |rank| {
+                    let me = rank.rank();
+                    let parts = (0..size).map(|to| content(me, to, length(me, to))).collect();
+                    let exchanged = exchange_in_rounds(rank, Parcels::of(parts), round)?;
+                    let places = one_after_the_other((0..size).map(|from| length(from, 0)));
+                    let spread = spread_in_rounds(rank, content(me, 0, length(me, 0)), places, round)?;
+                    Ok((exchanged, spread))
+                })
+            });
+            for (to, result) in got.into_iter().enumerate() {
+                let (exchanged, spread) = result.unwrap();
+                for from in 0..size {
+                    prop_assert_eq!(exchanged.iter().nth(from).unwrap(), &content(from, to, length(from, to))[..]);
+                    prop_assert_eq!(spread.iter().nth(from).unwrap(), &content(from, 0, length(from, 0))[..]);
+                }
+            }
+        }
+    }
 }

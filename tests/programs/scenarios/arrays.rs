@@ -14,6 +14,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
     Some(match scenario {
         "array-input" => input(world).and_then(|lines| agree_and_print(world, &lines)).map_err(Into::into),
         "arrays" => together(world),
+        "large-arrays" => large(world),
         "arrays-of-other-lengths" => world.all_reduce(&vec![1.0; 10 + usize::from(odd)], op::sum).outcome(),
         "another-operation" if odd => world.all_gather(&[1.0][..]).outcome(),
         "another-operation" => world.all_reduce(&[1.0][..], op::sum).outcome(),
@@ -74,6 +75,29 @@ fn together(world: &World) -> Outcome {
     let part = world.scatter(&mine)?;
     check(world.all_gather(&part)? == whole, "all_gather")?;
     check(world.gather(&part)? == (rank == 0).then_some(whole), "gather")?;
+    if rank == 0 {
+        println!("all as it should be");
+    }
+    Ok(())
+}
+
+/// More elements, and more bytes, than an `int` can count.
+fn large(world: &World) -> Outcome {
+    let (rank, len) = (world.rank() as u8, (1usize << 31) + 10);
+    let mut mine = vec![rank + 1; len];
+    mine[len - 1] = 7 * (rank + 1);
+    world.all_reduce_in_place(&mut mine, op::max)?;
+    check(mine[0] == world.size() as u8 && mine[len - 1] == 7 * world.size() as u8, "the maximum, by the library")?;
+    world.all_reduce_in_place(&mut mine, |a: u8, b: u8| a.wrapping_add(b))?;
+    let sum = (world.size() * world.size()) as u8;
+    check(mine[0] == sum && mine[len - 2] == sum && mine[len - 1] == 7 * sum, "the sum, in a fixed order")?;
+    mine.truncate(1 << 30);
+    mine[0] = rank;
+    let all = world.all_gather(&mine)?;
+    check(
+        all.len() == world.size() << 30 && (0..world.size()).all(|rank| all[rank << 30] == rank as u8),
+        "all_gather",
+    )?;
     if rank == 0 {
         println!("all as it should be");
     }
