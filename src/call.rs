@@ -45,6 +45,8 @@ pub(crate) struct Spec {
     pub may_repeat: bool,
     /// Whether items that end the rank which computes them are left out of the result.
     pub skips_poisoned: bool,
+    /// Whether each rank keeps its part of the result: nobody has the whole, to record it.
+    pub stays: bool,
 }
 
 /// What a call gives on one rank.
@@ -121,7 +123,8 @@ where
         Ok(deadline) => (signature, deadline),
         Err(error) => (Err(error), None),
     };
-    let plan = Plan { call, kind, signature, leaves, scheduler, entry: entry.as_ref(), deadline };
+    let stays = spec.stays;
+    let plan = Plan { call, kind, signature, leaves, scheduler, entry: entry.as_ref(), deadline, stays };
     let driven = driver::drive(rank, plan, &computation)?;
 
     let report = own_report(rank, &driven);

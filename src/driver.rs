@@ -44,6 +44,8 @@ pub(crate) struct Plan<'c> {
     /// On rank 0: what earlier jobs have left of a call with a journal, and when this one has to end.
     pub entry: Option<&'c Entry>,
     pub deadline: Option<Deadline>,
+    /// The result will not be recorded as a whole: what is done has to be, to the last.
+    pub stays: bool,
 }
 
 /// What the scheduling part of a call came to on this rank.
@@ -158,6 +160,9 @@ impl Driver<'_, '_, '_> {
             match self.act()? {
                 Some(Ending::Finished) => {
                     self.outwait_the_superfluous()?;
+                    if self.plan.stays {
+                        self.record_what_is_done();
+                    }
                     self.put_the_pen_down()?;
                     return Ok(std::mem::take(&mut self.driven));
                 }

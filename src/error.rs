@@ -201,10 +201,10 @@ pub enum ErrorKind {
         waiting: Place,
     },
 
-    /// A task cannot run as it was submitted.
+    /// A task cannot run, or an operation cannot be made, as it was asked for.
     #[error("{call}: {problem}; {remedy}")]
     Refused {
-        /// The task, by the name given with `named`, or its function.
+        /// The operation; or the task, by the name given with `named`, or its function.
         call: String,
         /// What is wrong.
         problem: String,

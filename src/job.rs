@@ -523,6 +523,7 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     {
         let Self { world, source, mut spec, .. } = self;
         spec.operation = "shards".into();
+        spec.stays = true;
         world.refuse_one_main("shards")?;
         let kernel = Map { mapper, value: PhantomData };
         let mine = match world.call(&spec, &source, &kernel, keep_in_order::<S, Map<F, R>, R>)? {

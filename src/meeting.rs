@@ -182,10 +182,8 @@ fn look_around(rank: &mut Rank, intent: &impl Intent) -> Result<Option<Error>> {
             return call_off(rank, error).map(Some);
         }
     }
-    match rank.one_that_left(intent.name()) {
-        Some(error) if rank.rank() == 0 => call_off(rank, error).map(Some),
-        other => Ok(other),
-    }
+    // Whoever has left comes to this meeting too, with a card that says so.
+    Ok(None)
 }
 
 /// On rank 0: tells all others that there is no meeting.

@@ -259,6 +259,19 @@ impl Rank {
         }
     }
 
+    /// What has been sent leaves only while this rank looks after it: waits until it has.
+    pub fn see_off(&mut self) -> Result<(), Error> {
+        let mut waiter = Waiter::default();
+        while self.transport.is_sending() {
+            while let Some((_, message)) = self.next_message()? {
+                tracing::debug!("dropped {message:?} on the way out");
+            }
+            self.stay_in_touch()?;
+            waiter.wait(Mood::Sending, std::thread::sleep);
+        }
+        Ok(())
+    }
+
     /// The scheduling part of a call has ended, with everybody alive: silence counts from now.
     pub fn begin_vigil(&mut self) {
         let now = Instant::now();

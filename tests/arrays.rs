@@ -1,5 +1,7 @@
 //! Arrays of all ranks, on ranks that are threads.
 
+use std::time::Duration;
+
 use ndarray::{Array2, ArrayView2, Axis, ShapeBuilder, s};
 use proptest::prelude::*;
 use rankfold::{World, data, op};
@@ -199,6 +201,36 @@ fn a_rank_that_has_left_is_not_waited_for() {
 }
 
 #[test]
+fn a_rank_that_has_left_is_named_also_to_those_who_come_late() {
+    let outcomes = rankfold::threads(3, |world| match world.rank() {
+        0 => Ok(0.0),
+        rank => {
+            // The first waits for long enough to wonder where the others are.
+            std::thread::sleep(Duration::from_millis(400 * (rank as u64 - 1)));
+            world.all_reduce(&1.0, op::sum)
+        }
+    });
+    for outcome in outcomes.into_iter().skip(1) {
+        let text = outcome.unwrap_err().to_string();
+        assert!(text.contains("rank 0") && text.contains("left the program after 0 calls"), "{text}");
+    }
+}
+
+#[test]
+fn integers_wrap_around_whatever_the_length() {
+    for len in [1, 7, 1000, 300_000] {
+        for result in on_each(3, |world| {
+            Ok((world.all_reduce(&vec![200u8; len], op::sum)?, world.all_reduce(&vec![usize::MAX; len], op::sum)?))
+        }) {
+            assert!(
+                result.0.iter().all(|sum| *sum == 88) && result.1.iter().all(|sum| *sum == usize::MAX - 2),
+                "{len}"
+            );
+        }
+    }
+}
+
+#[test]
 fn ranks_that_share_one_main_cannot_bring_their_parts() {
     let world = World::local(3).unwrap();
     let error = world.all_reduce(&1.0, op::sum).unwrap_err().to_string();
@@ -208,13 +240,16 @@ fn ranks_that_share_one_main_cannot_bring_their_parts() {
 #[test]
 fn what_has_no_parts_is_refused_with_what_to_do() {
     let refused = rankfold::threads(2, |world| {
-        [world.scatter(&1.0).unwrap_err(), world.gather(&1.0).unwrap_err(), world.scatter(&[1, 2, 3, 4]).unwrap_err()]
-            .map(|error| error.to_string())
+        let fixed = [world.scatter(&[1, 2, 3, 4]).unwrap_err(), world.gather(&[1, 2]).unwrap_err()];
+        let [scatter, gather] = [world.scatter(&1.0).unwrap_err(), world.gather(&1.0).unwrap_err()];
+        let [part, whole] = fixed;
+        [scatter, gather, part, whole].map(|error| error.to_string())
     });
-    for [scatter, gather, fixed] in refused {
+    for [scatter, gather, fixed, whole] in refused {
+        assert!(whole.contains("[i32; 2] cannot be of 4"), "{whole}");
         assert!(scatter.contains("a number has no parts") && scatter.contains("broadcast"), "{scatter}");
         assert!(gather.contains("no axis along which"), "{gather}");
-        assert!(fixed.contains("an array of 2 cannot be a [i32; 4]"), "{fixed}");
+        assert!(fixed.contains("[i32; 4] cannot be of 2 along its first axis"), "{fixed}");
     }
 }
 

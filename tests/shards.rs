@@ -1,6 +1,7 @@
 //! Items that stay on the ranks, on ranks that are threads.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -130,6 +131,51 @@ fn a_step_that_panics_names_the_item_on_every_rank() {
 }
 
 #[test]
+fn keys_that_cannot_be_compared_or_encoded_are_an_error_on_every_rank() {
+    use std::cmp::Ordering;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    use std::path::PathBuf;
+
+    #[derive(Debug, Clone, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
+    struct Real(f64);
+    impl Eq for Real {}
+    #[expect(clippy::derive_ord_xor_partial_ord, reason = "as people do")]
+    impl Ord for Real {
+        fn cmp(&self, other: &Self) -> Ordering {
+            self.partial_cmp(other).expect("no NaN")
+        }
+    }
+    for result in rankfold::threads(3, |world| {
+        let one = || world.shards(vec![world.rank() as u8]);
+        let nan = one()?.sort_by_key(|_| Real(f64::NAN)).map(drop).unwrap_err().to_string();
+        let not_text = |byte: &u8| PathBuf::from(OsString::from_vec(vec![b'a', 0xff - *byte]));
+        let path = one()?.sort_by_key(not_text).map(drop).unwrap_err().to_string();
+        let group = one()?.group_by_key(|byte| not_text(byte)).map(drop).unwrap_err().to_string();
+        Ok::<_, rankfold::Error>((nan, path, group))
+    }) {
+        let (nan, path, group) = result.unwrap();
+        assert!(nan.contains("the comparison of two keys") && nan.contains("no NaN"), "{nan}");
+        assert!(path.contains("cannot be encoded") && path.contains("PathBuf"), "{path}");
+        assert!(group.contains("cannot be encoded"), "{group}");
+    }
+}
+
+#[test]
+fn a_format_that_changes_its_mind_leaves_no_file() {
+    let path = std::env::temp_dir().join(format!("rankfold-test-format-{}.txt", std::process::id()));
+    for result in rankfold::threads(2, |world| {
+        let (items, called) = (world.over(0..20u64).shards(|i| i)?, AtomicU64::new(0));
+        let count = |_: &u64, out: &mut Vec<u8>| out.extend(called.fetch_add(1, Ordering::Relaxed).to_string().bytes());
+        items.write(&path, count)
+    }) {
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("had 10 bytes first, and 20 when it was written"), "{text}");
+    }
+    assert!(!path.exists());
+}
+
+#[test]
 fn items_are_written_to_one_file_in_order_or_to_one_for_each_rank() {
     let folder = std::env::temp_dir().join(format!("rankfold-test-write-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -174,6 +220,35 @@ fn a_file_that_cannot_be_written_is_an_error_on_every_rank_and_leaves_nothing() 
         assert!(unlucky.contains("item 77"), "{unlucky}");
     }
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_call_whose_results_stay_on_the_ranks_is_not_computed_again_by_the_next_job() {
+    let folder = std::env::temp_dir().join(format!("rankfold-test-shards-{}", std::process::id()));
+    let computed = AtomicU64::new(0);
+    let run = |ranks| {
+        on_root(ranks, |world| {
+            let count = |i: u64| {
+                computed.fetch_add(1, Ordering::Relaxed);
+                i * i
+            };
+            let squares = world.over(0..500u64).journal(&folder).shards(count)?;
+            let digits = world
+                .over(0..500u64)
+                .journal(&folder)
+                .reduce_by_key(|i, pairs| pairs.add(count(i) % 10, 1u64), op::sum);
+            let digits = digits.shards()?.sort_by_key(|(digit, _)| *digit)?;
+            let sum: u64 = world.map_reduce(squares.items(), |square| *square, op::sum)?;
+            Ok(digits.gather()?.map(|digits| (sum, digits)))
+        })
+    };
+    let first = run(3);
+    assert_eq!((first.0, computed.load(Ordering::Relaxed)), (41_541_750, 1000));
+    for ranks in [2, 1, 3] {
+        assert_eq!(run(ranks), first);
+    }
+    assert_eq!(computed.load(Ordering::Relaxed), 1000);
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -19,6 +19,7 @@ pub(crate) struct Block<E> {
 
 impl<E: Pod + Send + Sync> Block<E> {
     pub fn of<B: Dense<Element = E> + ?Sized>(value: &B) -> Self {
+        const { assert!(size_of::<E>() > 0, "an element of an array has at least one byte") };
         Self { extents: value.extents(), elements: value.elements().into_owned() }
     }
 

@@ -19,7 +19,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::meeting::{INLINE, Intent, meet};
 use crate::rank::Rank;
 use crate::reduce::exchange::{one_after_the_other, spread};
-use crate::transport::wait::{Mood, Waiter};
 use crate::transport::{Channel, Collective};
 use crate::wire::Signature;
 
@@ -75,6 +74,7 @@ struct Plan<'p> {
 
 impl<'p> Plan<'p> {
     fn new<B: Dense + ?Sized>(operation: &'static str, extents: Option<&'p [usize]>, detail: &'p str) -> Self {
+        const { assert!(size_of::<B::Element>() > 0, "an element of an array has at least one byte") };
         Self { operation, element: std::any::type_name::<B::Element>(), detail, extents }
     }
 }
@@ -146,19 +146,26 @@ where
     if rank.size() == 1 || bytes.is_empty() {
         return Ok(());
     }
-    if on_card {
-        let mut all: Vec<u8> = cards.iter().flat_map(|card| &card[..bytes.len()]).copied().collect();
-        tree::fold::<B::Element>(&mut all, bytes.len(), function);
-        bytes.copy_from_slice(&all[..bytes.len()]);
+    let known = BuiltIn::of::<B::Element, O>();
+    if on_card || bytes.len() * rank.size() <= SHORT {
+        let len = bytes.len();
+        let mut all: Vec<u8> = if on_card {
+            cards.iter().flat_map(|card| &card[..len]).copied().collect()
+        } else {
+            rank.collective(Collective::Cards(bytes.to_vec()))?.swap_remove(0)
+        };
+        match known.filter(|known| known.is_exact()) {
+            // Integers wrap around, as they do in MPI.
+            Some(exact) => {
+                let (first, others) = all.split_at_mut(len);
+                others.chunks_exact(len).for_each(|other| exact.fold(first, other));
+            }
+            None => tree::fold::<B::Element>(&mut all, len, function),
+        }
+        bytes.copy_from_slice(&all[..len]);
         return Ok(());
     }
-    if bytes.len() * rank.size() <= SHORT {
-        let mut all = rank.collective(Collective::Cards(bytes.to_vec()))?.swap_remove(0);
-        tree::fold::<B::Element>(&mut all, bytes.len(), function);
-        bytes.copy_from_slice(&all[..bytes.len()]);
-        return Ok(());
-    }
-    match BuiltIn::of::<B::Element, O>().filter(|known| known.is_exact() || order == Order::Relaxed) {
+    match known.filter(|known| known.is_exact() || order == Order::Relaxed) {
         Some(known) => in_any_order(rank, bytes, known),
         None => in_fixed_order::<B::Element>(rank, bytes, function),
     }
@@ -249,7 +256,7 @@ fn refused(rank: &Rank, call: &str, problem: String, remedy: &str) -> Error {
 
 /// Rank 0's array, on every rank. Collective.
 pub(crate) fn broadcast<B: Dense + ?Sized>(rank: &mut Rank, value: &B) -> Result<B::Owned> {
-    meet(rank, &Plan::new::<B>("broadcast", None, ""), &[])?;
+    meet(rank, &Plan::new::<B>("broadcast", None, std::any::type_name::<B::Owned>()), &[])?;
     if rank.rank() == 0 {
         let (extents, elements) = (value.extents(), value.elements());
         if rank.size() > 1 {
@@ -266,20 +273,27 @@ pub(crate) fn broadcast<B: Dense + ?Sized>(rank: &mut Rank, value: &B) -> Result
 /// The part of rank 0's array that is this rank's, along the first axis. Collective.
 pub(crate) fn scatter<B: Dense + ?Sized>(rank: &mut Rank, value: &B) -> Result<B::Owned> {
     let axes = value.extents().len();
-    meet(rank, &Plan::new::<B>("scatter", None, &format!("{axes} axes")), &[])?;
+    let detail = format!("{axes} axes, for {}", std::any::type_name::<B::Owned>());
+    // What rank 0's card says counts.
+    let rows = value.extents().first().copied().unwrap_or_default() as u64;
+    let cards = meet(rank, &Plan::new::<B>("scatter", None, &detail), &rows.to_le_bytes())?;
+    let rows = shares(number_on(&cards[0]), rank.size(), 1);
     if axes == 0 {
         let problem = "a number has no parts".to_owned();
         return Err(refused(rank, "scatter", problem, "use broadcast, which gives it to every rank"));
     }
+    if let Some(rows) = rows.iter().find(|rows| !B::has_length(rows.end - rows.start)) {
+        return Err(no_such_length::<B>(rank, "scatter", rows.end - rows.start));
+    }
     if rank.rank() > 0 {
         let bytes = rank.partials_from(0)?;
+        rank.say_through()?;
         let (extents, elements) = unpack(&bytes);
         drop(bytes);
         return put_together::<B>(rank, "scatter", &extents, elements);
     }
     let (mut extents, elements) = (value.extents(), value.elements());
     let row: usize = extents[1..].iter().product();
-    let rows = shares(extents[0], rank.size(), 1);
     for (other, rows) in rows.iter().enumerate().skip(1) {
         extents[0] = rows.len();
         let part = pack(&extents, &elements[rows.start * row..rows.end * row]);
@@ -287,21 +301,8 @@ pub(crate) fn scatter<B: Dense + ?Sized>(rank: &mut Rank, value: &B) -> Result<B
     }
     extents[0] = rows[0].len();
     let mine = elements[..rows[0].end * row].to_vec();
-    see_off(rank)?;
+    rank.see_off()?;
     put_together::<B>(rank, "scatter", &extents, mine)
-}
-
-/// What has been sent leaves only while this rank looks after it.
-fn see_off(rank: &mut Rank) -> Result<()> {
-    let mut waiter = Waiter::default();
-    while rank.transport.is_sending() {
-        while let Some((_, message)) = rank.next_message()? {
-            tracing::debug!("dropped {message:?} on the way out");
-        }
-        rank.stay_in_touch()?;
-        waiter.wait(Mood::Sending, std::thread::sleep);
-    }
-    Ok(())
 }
 
 /// The arrays of all ranks one after the other along the first axis, on rank 0. Collective.
@@ -310,7 +311,8 @@ pub(crate) fn gather<B: Dense + ?Sized>(rank: &mut Rank, value: &B) -> Result<Op
     agree_on_rows::<B>(rank, "gather", &extents)?;
     if rank.rank() > 0 {
         rank.send_bytes(0, Channel::Partials, pack(&extents, &elements))?;
-        return see_off(rank).map(|()| None);
+        rank.see_off()?;
+        return rank.say_through().map(|()| None);
     }
     collect::<B>(rank, "gather", extents, elements).map(Some)
 }
@@ -341,7 +343,19 @@ fn agree_on_rows<B: Dense + ?Sized>(rank: &mut Rank, call: &'static str, extents
         let remedy = "put it into a slice: &[value][..]";
         return Err(refused(rank, call, "a number has no axis along which to put others".to_owned(), remedy));
     }
-    Ok(cards.iter().map(|card| u64::from_le_bytes(card[..8].try_into().expect("eight bytes")) as usize).collect())
+    let rows: Vec<usize> = cards.iter().map(number_on).collect();
+    let total = rows.iter().sum();
+    if B::has_length(total) { Ok(rows) } else { Err(no_such_length::<B>(rank, call, total)) }
+}
+
+/// The number that a card brings.
+fn number_on(card: &[u8; INLINE]) -> usize {
+    u64::from_le_bytes(card[..8].try_into().expect("eight bytes")) as usize
+}
+
+fn no_such_length<B: Dense + ?Sized>(rank: &Rank, call: &str, length: usize) -> Error {
+    let problem = format!("{} cannot be of {length} along its first axis", std::any::type_name::<B::Owned>());
+    refused(rank, call, problem, "use a Vec or an ndarray, whose length is not part of the type")
 }
 
 /// On rank 0: waits for everybody's.

@@ -34,6 +34,13 @@ pub trait Dense {
     /// All elements in logical order, the last index running first; without copying where they are stored so.
     fn elements(&self) -> Cow<'_, [Self::Element]>;
 
+    /// Whether the first axis of a value of this kind can have this length.
+    #[must_use]
+    fn has_length(length: usize) -> bool {
+        let _ = length;
+        true
+    }
+
     /// A value of this kind from its parts; `None` if there is none of that shape.
     fn build(extents: &[usize], elements: Vec<Self::Element>) -> Option<Self::Owned>;
 }
@@ -105,6 +112,10 @@ impl<E: Pod + Send + Sync, const N: usize> Dense for [E; N] {
 
     fn elements(&self) -> Cow<'_, [E]> {
         Cow::Borrowed(self)
+    }
+
+    fn has_length(length: usize) -> bool {
+        length == N
     }
 
     fn build(_: &[usize], elements: Vec<E>) -> Option<Self> {

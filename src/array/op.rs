@@ -176,6 +176,31 @@ impl BuiltIn {
             F32 f32: Sum sum Prod prod Min min Max max;
             F64 f64: Sum sum Prod prod Min min Max max;
         }
+        // Of the width that this machine has.
+        if element == TypeId::of::<isize>() || element == TypeId::of::<usize>() {
+            return Self::of_words::<E, O>();
+        }
+        None
+    }
+
+    fn of_words<E: 'static, O: 'static>() -> Option<Self> {
+        let function = TypeId::of::<O>();
+        let (signed, unsigned) = match size_of::<usize>() {
+            8 => (Number::I64, Number::U64),
+            4 => (Number::I32, Number::U32),
+            _ => return None,
+        };
+        macro_rules! look {
+            ($number:ident $type:ty: $($operation:ident $name:ident)*) => {
+                if TypeId::of::<E>() == TypeId::of::<$type>() {
+                    $(if function == id($name::<$type>) {
+                        return Some(Self { number: $number, operation: Operation::$operation });
+                    })*
+                }
+            };
+        }
+        look!(signed isize: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor);
+        look!(unsigned usize: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor);
         None
     }
 
@@ -245,6 +270,8 @@ mod tests {
         assert_eq!(of(bit_xor::<i16>), Some(BuiltIn { number: Number::I16, operation: Operation::Xor }));
         assert_eq!(of(|a: f64, b: f64| a + b), None);
         assert_eq!(of(sum::<i128>), None);
+        let most = of(max::<usize>).map(|known| (known.number.size(), known.operation));
+        assert_eq!(most, Some((size_of::<usize>(), Operation::Max)));
     }
 
     #[test]

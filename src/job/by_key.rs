@@ -16,7 +16,7 @@ use crate::keyed::table::Table;
 use crate::reduce::collective::Value;
 use crate::reduce::parts::reduce_to_parts;
 use crate::shards::sharded::Sharded;
-use crate::source::Source;
+use crate::source::{Source, Whole};
 
 /// A reduction by key that is being described; its last method makes the call. From [`Over::reduce_by_key`].
 ///
@@ -83,12 +83,48 @@ impl<'w, S: Source> Over<'w, S, NoIdentity> {
     pub fn reduce_by_key<K, V, M, C>(self, mapper: M, combiner: C) -> ByKey<'w, S, K, V, M, C>
     where
         K: Eq + Hash + Ord + Serialize + DeserializeOwned + Send,
-        V: Serialize + DeserializeOwned + Send + 'static,
+        V: Serialize + DeserializeOwned + Clone + Send + 'static,
         M: Fn(S::Item, &mut Pairs<'_, K, V, C>) + Sync,
         C: Fn(V, V) -> V + Sync + 'static,
     {
         let any_order = BuiltIn::of::<V, C>().is_some_and(BuiltIn::is_exact);
         ByKey { over: self, kernel: InOrder { mapper, combiner, select: None, pairs: PhantomData }, any_order }
+    }
+
+    /// [`reduce_by_key`](Self::reduce_by_key) with a mapper that is given many items at once, as in
+    /// [`fold_batches`](Self::fold_batches): of text, at most 1 MiB and the end of the last line. There is one table for a whole
+    /// batch. **Where one piece ends and the next begins is the schedule's choice**, so the result has the same bits only if it
+    /// does not depend on that, nor on the order in which values are combined.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rankfold::{data, op};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("rankfold-doc-by-key-{}.txt", std::process::id()));
+    /// # std::fs::write(&path, "to be or\nnot to be\n")?;
+    /// # let world = rankfold::init()?;
+    /// let words = world.over(data::lines([&path])).reduce_batches_by_key(
+    ///     |text, pairs| text.split_whitespace().for_each(|word| pairs.add_borrowed(word, 1u64)),
+    ///     op::sum,
+    /// );
+    /// let words: Vec<(String, u64)> = words.top(2)?;
+    /// assert_eq!(words, [("be".to_owned(), 2), ("to".to_owned(), 2)]);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reduce_batches_by_key<K, V, M, C>(self, mapper: M, combiner: C) -> ByKey<'w, Whole<S>, K, V, M, C>
+    where
+        K: Eq + Hash + Ord + Serialize + DeserializeOwned + Send,
+        V: Serialize + DeserializeOwned + Clone + Send + 'static,
+        M: Fn(S::Batch, &mut Pairs<'_, K, V, C>) + Sync,
+        C: Fn(V, V) -> V + Sync + 'static,
+    {
+        let Self { world, source, spec, identity } = self;
+        let over = Over { world, source: Whole(source), spec, identity };
+        over.reduce_by_key(mapper, combiner).in_any_order()
     }
 }
 
@@ -96,7 +132,7 @@ impl<'w, S, K, V, M, C> ByKey<'w, S, K, V, M, C>
 where
     S: Source,
     K: Eq + Hash + Ord + Serialize + DeserializeOwned + Send,
-    V: Serialize + DeserializeOwned + Send,
+    V: Serialize + DeserializeOwned + Clone + Send,
     M: Fn(S::Item, &mut Pairs<'_, K, V, C>) + Sync,
     C: Fn(V, V) -> V + Sync,
 {
@@ -189,6 +225,7 @@ where
         let Self { over: Over { world, source, mut spec, .. }, kernel, any_order } = self;
         world.refuse_one_main("reduce_by_key shards")?;
         spec.operation = "reduce_by_key shards".into();
+        spec.stays = true;
         let value = if any_order {
             world.call(&spec, &source, &InAnyOrder(kernel), reduce_to_parts::<S, InAnyOrder<M, C, K, V>>)?
         } else {

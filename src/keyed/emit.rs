@@ -5,7 +5,8 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use hashbrown::hash_map::{Entry, EntryRef};
+use hashbrown::hash_map::{Entry, EntryRef, OccupiedEntry};
+use rustc_hash::FxBuildHasher;
 
 use super::table::Table;
 use crate::source::Source;
@@ -37,7 +38,7 @@ impl<K, V, C> fmt::Debug for Pairs<'_, K, V, C> {
     }
 }
 
-impl<K: Eq + Hash, V, C: Fn(V, V) -> V> Pairs<'_, K, V, C> {
+impl<K: Eq + Hash, V: Clone, C: Fn(V, V) -> V> Pairs<'_, K, V, C> {
     /// A value for a key. It is combined with the one before, if there is one.
     ///
     /// # Examples
@@ -46,9 +47,7 @@ impl<K: Eq + Hash, V, C: Fn(V, V) -> V> Pairs<'_, K, V, C> {
     pub fn add(&mut self, key: K, value: V) {
         match self.table.0.entry(key) {
             Entry::Vacant(entry) => drop(entry.insert(value)),
-            Entry::Occupied(entry) => {
-                entry.replace_entry_with(|_, before| Some((self.combiner)(before, value)));
-            }
+            Entry::Occupied(entry) => combine(self.combiner, entry, value),
         }
     }
 
@@ -78,10 +77,19 @@ impl<K: Eq + Hash, V, C: Fn(V, V) -> V> Pairs<'_, K, V, C> {
     {
         match self.table.0.entry_ref(key) {
             EntryRef::Vacant(entry) => drop(entry.insert_with_key(key.to_owned(), value)),
-            EntryRef::Occupied(entry) => {
-                entry.replace_entry_with(|_, before| Some((self.combiner)(before, value)));
-            }
+            EntryRef::Occupied(entry) => combine(self.combiner, entry, value),
         }
+    }
+}
+
+/// A value more for a key. One that owns nothing, such as a number, is as well copied as taken out and put back.
+#[inline]
+fn combine<K, V: Clone>(combiner: &impl Fn(V, V) -> V, mut entry: OccupiedEntry<'_, K, V, FxBuildHasher>, value: V) {
+    if const { std::mem::needs_drop::<V>() } {
+        entry.replace_entry_with(|_, before| Some(combiner(before, value)));
+    } else {
+        let before = entry.get_mut();
+        *before = combiner(before.clone(), value);
     }
 }
 

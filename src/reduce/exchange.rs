@@ -152,6 +152,7 @@ fn by_messages(rank: &mut Rank, outgoing: &Parcels) -> Result<Parcels, Error> {
     for other in here.into_iter().filter(|other| *other != me) {
         incoming[other] = rank.partials_from(other)?;
     }
+    rank.see_off()?;
     Ok(Parcels::of(incoming))
 }
 

@@ -6,6 +6,8 @@
 //!
 //! A failure on any rank is told to all before anybody takes a result, so every rank leaves the call with the same error.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
@@ -20,7 +22,7 @@ use crate::meeting;
 use crate::rank::Rank;
 use crate::report::RankReport;
 use crate::source::Source;
-use crate::transport::Collective;
+use crate::transport::{Channel, Collective};
 use crate::wire;
 use crate::worker::compute::{Computation, Kernel};
 
@@ -56,7 +58,7 @@ where
     rank.begin_vigil();
     let kernel = Encoding { call, place: computation.place };
     let owners: Vec<usize> = (0..rank.size()).filter(|other| !rank.lost.contains(other)).collect();
-    let (leaves, size, is_owner) = (mine.leaves(), rank.size(), owners.contains(&rank.rank()));
+    let (leaves, size) = (mine.leaves(), rank.size());
     // Whoever has failed sends nothing, so that the others get as far as to be told.
     let packed = rank.meanwhile(|| kernel.pack_parts(mine, &owners, size))?;
     let (packed, failure) = match packed {
@@ -66,13 +68,10 @@ where
     let arrived = exchange(rank, packed)?;
     let combine = |extent, left, right| computation.combine(left, right, computation.items_of(extent));
     let place = rank.place.clone();
-    let part = rank.meanwhile(|| match failure {
-        Some(error) => Err(error),
-        None if !is_owner => Ok(R::default()),
-        None => {
-            let merged = kernel.merge_parts(&arrived, leaves, combine)?;
-            finish(complete(merged, call, &place)?)
-        }
+    let part = rank.meanwhile(|| {
+        failure.map_or(Ok(()), Err)?;
+        let merged = kernel.merge_parts(&arrived, leaves, combine)?;
+        finish(complete(merged, call, &place)?)
     })?;
     let told = part.as_ref().map(|_| report).map_err(Error::clone);
     let reports = tell_all(rank, &told)?;
@@ -107,17 +106,38 @@ where
         let whole = complete(computation.take_segments(), computation.call, &rank.place)?;
         return Ok((computation.finish(whole)?.map_or(Value::Empty, Value::Here), vec![report]));
     }
-    let finish = |part| kernel.encode(&computation.finish(part)?);
-    let (bytes, reports) = reduce_in_parts(rank, computation, report, finish)?;
-    let all = gather_everywhere(rank, bytes)?;
-    let whole = rank.meanwhile(|| {
-        // A rank that is lost, and answers again, has no part.
+    if rank.lost.contains(&rank.rank()) {
+        // This rank was given up, and has come back: rank 0 tells it what came out.
+        let bytes = rank.partials_from(0)?;
         let parts =
-            all.iter().filter(|bytes| !bytes.is_empty()).map(|bytes| kernel.decode::<Option<K::Partial>>(bytes));
-        let parts = parts.collect::<Result<Option<Vec<_>>, _>>()?;
-        Ok::<_, Error>(parts.filter(|parts| !parts.is_empty()).map(K::Partial::join))
-    })??;
-    Ok((whole.map_or(Value::Empty, Value::Here), reports))
+            kernel.decode::<Result<Vec<ByteBuf>, Error>>(&bytes)?.map_err(|error| error.on_rank(rank.rank()))?;
+        return Ok((whole(&kernel, parts.iter().map(|part| &part[..]))?, vec![report]));
+    }
+    let finish = |part| kernel.encode(&computation.finish(part)?);
+    let gathered = reduce_in_parts(rank, computation, report, finish);
+    let gathered = gathered.and_then(|(bytes, reports)| Ok((gather_everywhere(rank, bytes)?, reports)));
+    if rank.rank() == 0 && !rank.lost.is_empty() {
+        let parts = |all: &Parcels| all.iter().filter(|part| !part.is_empty()).map(ByteBuf::from).collect();
+        let told: Result<Vec<ByteBuf>, Error> = gathered.as_ref().map(|(all, _)| parts(all)).map_err(Error::clone);
+        let bytes = wire::encode(&told).expect("bytes are plain data");
+        for lost in rank.lost.clone() {
+            rank.send_bytes(lost, Channel::Partials, bytes.clone())?;
+        }
+    }
+    let (all, reports) = gathered?;
+    // Nobody is waited for any more.
+    let pool = Arc::clone(&rank.pool);
+    let value = pool.install(|| whole(&kernel, all.iter().filter(|part| !part.is_empty())))?;
+    Ok((value, reports))
+}
+
+/// All parts together.
+fn whole<'p, T: Cut + DeserializeOwned>(
+    kernel: &Encoding<'_>,
+    parts: impl Iterator<Item = &'p [u8]>,
+) -> Result<Value<T>, Error> {
+    let parts: Option<Vec<T>> = parts.map(|part| kernel.decode(part)).collect::<Result<_, _>>()?;
+    Ok(parts.filter(|parts| !parts.is_empty()).map_or(Value::Empty, |parts| Value::Here(T::join(parts))))
 }
 
 /// Merges part by part, and leaves each rank its own. Collective: every rank must call it, after every leaf was computed

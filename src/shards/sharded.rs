@@ -17,7 +17,7 @@ use crate::keyed::table::part_of;
 use crate::meeting::meet;
 use crate::rank::Rank;
 use crate::wire::Signature;
-use crate::worker::caught::catch;
+use crate::worker::caught::{Caught, catch};
 use crate::world::World;
 
 /// Items that are spread over the ranks and stay there from step to step: each rank has some of them, one rank's after the
@@ -439,15 +439,11 @@ where
         let world = self.world;
         let types = std::any::type_name::<(T, U, K)>();
         let part = world.step("join", types, |rank, call| {
-            let left = groups(rank, call, self.part, &key)?;
-            let mut right = groups(rank, call, other.part, &other_key)?.into_iter().peekable();
-            let mut pairs = Vec::new();
-            for (key, items) in left {
-                while right.next_if(|(other, _)| *other < key).is_some() {}
-                let Some((_, others)) = right.next_if(|(other, _)| *other == key) else { continue };
-                pairs.extend(items.iter().flat_map(|item| others.iter().map(|other| (item.clone(), other.clone()))));
-            }
-            settle(rank, call, Ok((pairs, 0.0)))
+            let (left, right) = (groups(rank, call, self.part, &key)?, groups(rank, call, other.part, &other_key)?);
+            let place = rank.place.clone();
+            let joined =
+                rank.meanwhile(|| catch(|| pairs(left, right)).map_err(|caught| compare_failed(call, &place, caught)))?;
+            settle(rank, call, joined.map(|pairs| (pairs, 0.0)))
         })?;
         Ok(Sharded { world, part })
     }
@@ -480,6 +476,17 @@ pub(super) fn caught<R>(call: &str, place: &Place, number: u64, f: impl FnOnce()
     })
 }
 
+/// All pairs of items with the same key, of groups that are sorted by key.
+fn pairs<K: Ord, T: Clone, U: Clone>(left: Vec<(K, Vec<T>)>, right: Vec<(K, Vec<U>)>) -> Vec<(T, U)> {
+    let (mut right, mut pairs) = (right.into_iter().peekable(), Vec::new());
+    for (key, items) in left {
+        while right.next_if(|(other, _)| *other < key).is_some() {}
+        let Some((_, others)) = right.next_if(|(other, _)| *other == key) else { continue };
+        pairs.extend(items.iter().flat_map(|item| others.iter().map(|other| (item.clone(), other.clone()))));
+    }
+    pairs
+}
+
 /// The items of all ranks whose keys' hashes name this one, by key: keys sorted, items in their order. Collective.
 fn groups<T, K>(rank: &mut Rank, call: &str, part: Part<T>, key: &(impl Fn(&T) -> K + Sync)) -> Result<Vec<(K, Vec<T>)>>
 where
@@ -490,8 +497,12 @@ where
     let sent = rank.meanwhile(|| {
         let Part { mine, start, .. } = part;
         let with_key = |(at, item): (usize, T)| {
-            let key = caught(call, &place, start + at as u64, || key(&item))?;
-            Ok((part_of(&key, size), (key, item)))
+            let with_owner = || {
+                let key = key(&item);
+                (part_of(&key, size), key)
+            };
+            let (owner, key) = caught(call, &place, start + at as u64, with_owner)?;
+            Ok((owner, (key, item)))
         };
         let mut keyed = mine.into_par_iter().enumerate().map(with_key).collect::<Result<Vec<_>>>()?;
         // Stable, so that the order of items is kept.
@@ -505,24 +516,26 @@ where
     let arrived = swap(rank, call, keyed, &parts)?;
     let mut all: Vec<(K, T)> = arrived.into_iter().flatten().collect();
     let grouped = rank.meanwhile(|| {
-        let order = || all.par_sort_by(|(a, _), (b, _)| a.cmp(b));
-        catch(order)
-            .map_err(|caught| compare_failed(call, &place, caught.message, caught.location, caught.backtrace))?;
-        let mut groups: Vec<(K, Vec<T>)> = Vec::new();
-        for (key, item) in all {
-            match groups.last_mut() {
-                Some((last, items)) if *last == key => items.push(item),
-                _ => groups.push((key, vec![item])),
+        let group = || {
+            all.par_sort_by(|(a, _), (b, _)| a.cmp(b));
+            let mut groups: Vec<(K, Vec<T>)> = Vec::new();
+            for (key, item) in all {
+                match groups.last_mut() {
+                    Some((last, items)) if *last == key => items.push(item),
+                    _ => groups.push((key, vec![item])),
+                }
             }
-        }
-        Ok::<_, Error>(groups)
+            groups
+        };
+        catch(group).map_err(|caught| compare_failed(call, &place, caught))
     })?;
     all_or_none(rank, &grouped.as_ref().map(drop).map_err(Error::clone))?;
     grouped
 }
 
 /// Two keys cannot be compared.
-pub(super) fn compare_failed(call: &str, place: &Place, message: String, location: String, backtrace: String) -> Error {
+pub(super) fn compare_failed(call: &str, place: &Place, caught: Caught) -> Error {
     let (call, place, item) = (call.to_owned(), place.clone(), "the comparison of two keys".to_owned());
+    let (message, location, backtrace) = (caught.message, caught.location, caught.backtrace);
     ErrorKind::Panicked { call, role: Role::Combiner, place, item, message, location, backtrace, attempts: 1 }.into()
 }

@@ -1,13 +1,17 @@
 //! In the order of keys, over all ranks: sorted where items are, split by samples, merged where they belong.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_bytes::ByteBuf;
 
 use super::moves::{Part, all_or_none, settle, swap};
 use super::sharded::{caught, compare_failed};
 use crate::error::{Error, Result};
 use crate::rank::Rank;
+use crate::reduce::encoding::Encoding;
 use crate::worker::caught::catch;
 
 /// Samples of each rank, for each rank.
@@ -30,6 +34,7 @@ where
 {
     let (place, size) = (rank.place.clone(), rank.size());
     let samples = (SAMPLES * size).min(SAMPLES_MOST);
+    let failed = |caught| compare_failed(call, &place, caught);
     let sorted = rank.meanwhile(|| {
         let Part { mine, start, .. } = part;
         let mark = |(at, item): (usize, T)| {
@@ -38,29 +43,39 @@ where
         };
         let mut marked = mine.into_par_iter().enumerate().map(mark).collect::<Result<Vec<_>>>()?;
         let order = || marked.par_sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        catch(order)
-            .map_err(|caught| compare_failed(call, &place, caught.message, caught.location, caught.backtrace))?;
+        catch(order).map_err(failed)?;
         Ok::<_, Error>(marked)
     })?;
-    let told = sorted.as_ref().map(|marked| regular(marked, samples)).map_err(Error::clone);
-    let drawn: Vec<(Mark<K>, u64)> = all_or_none(rank, &told)?.into_iter().flatten().collect();
+    let encoding = Encoding { call, place: &place };
+    let told = sorted.as_ref().map_err(Error::clone);
+    let told = told.and_then(|marked| encoding.encode(&regular(marked, samples)).map(ByteBuf::from));
+    let drawn = all_or_none(rank, &told)?;
     let marked = sorted?;
-    let splitters = splitters(drawn, size);
-    let mut starts: Vec<usize> = vec![0];
-    starts.extend(splitters.iter().map(|splitter| marked.partition_point(|(mark, _)| mark < splitter)));
-    starts.resize(size, marked.len());
-    starts.push(marked.len());
-    let parts: Vec<_> = starts.windows(2).map(|pair| pair[0]..pair[1]).collect();
-    let arrived = swap(rank, call, marked, &parts)?;
+    let parts = rank.meanwhile(|| {
+        let drawn =
+            drawn.iter().map(|bytes| encoding.decode::<Vec<(Mark<K>, u64)>>(bytes)).collect::<Result<Vec<_>>>()?;
+        catch(|| parts(&marked, drawn.into_iter().flatten().collect(), size)).map_err(failed)
+    })?;
+    all_or_none(rank, &parts.as_ref().map(drop).map_err(Error::clone))?;
+    let arrived = swap(rank, call, marked, &parts?)?;
     let merged = rank.meanwhile(|| {
         let mut all: Vec<(Mark<K>, T)> = arrived.into_iter().flatten().collect();
         // Sorted runs one after the other, which a merge sort makes use of.
         let order = || all.par_sort_by(|(a, _), (b, _)| a.cmp(b));
-        catch(order)
-            .map_err(|caught| compare_failed(call, &place, caught.message, caught.location, caught.backtrace))?;
+        catch(order).map_err(failed)?;
         Ok((all.into_iter().map(|(_, item)| item).collect(), 0.0))
     })?;
     settle(rank, call, merged)
+}
+
+/// What of a rank's sorted items goes to which rank.
+fn parts<K: Ord, T>(marked: &[(Mark<K>, T)], drawn: Vec<(Mark<K>, u64)>, size: usize) -> Vec<Range<usize>> {
+    let mut starts: Vec<usize> = vec![0];
+    let place = |splitter: &Mark<K>| marked.partition_point(|(mark, _)| mark < splitter);
+    starts.extend(splitters(drawn, size).iter().map(place));
+    starts.resize(size, marked.len());
+    starts.push(marked.len());
+    starts.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
 /// Marks at equal distances, each with the number of items from it to the next.

@@ -60,7 +60,10 @@ where
             let written = rank.meanwhile(|| {
                 let cannot = |error: io::Error| cannot(call, &output.place, &unfinished, &error);
                 let file = File::options().write(true).open(&unfinished).map_err(cannot)?;
-                output.each_chunk(|at, bytes| file.write_all_at(bytes, start + at).map_err(cannot))?;
+                let written = output.each_chunk(|at, bytes| file.write_all_at(bytes, start + at).map_err(cannot))?;
+                if written != lengths[output.place.rank] {
+                    return Err(changed(call, lengths[output.place.rank], written));
+                }
                 file.sync_all().map_err(cannot)
             })?;
             if let Err(error) = all_or_none(rank, &written) {
@@ -191,6 +194,13 @@ fn on_root(rank: &mut Rank, call: &str, path: &Path, act: impl FnOnce() -> io::R
         Ok(())
     };
     all_or_none(rank, &done).map(drop)
+}
+
+/// What was written first would not be where it belongs.
+fn changed(call: &str, first: u64, then: u64) -> Error {
+    let problem = format!("what is to be written had {first} bytes first, and {then} when it was written");
+    let remedy = "give a format that makes the same bytes of the same item each time".to_owned();
+    ErrorKind::Refused { call: call.to_owned(), problem, remedy }.into()
 }
 
 fn cannot(call: &str, place: &Place, path: &Path, error: &io::Error) -> Error {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::SourceError;
 
 /// Files kept open. A rank works along a few stretches of the input, so few are in use at a time.
-const OPEN_FILES: usize = 64;
+pub(super) const OPEN_FILES: usize = 64;
 
 const NOT_SEEN_BY_ALL: &str =
     "every rank reads its own part: put the file where every node sees it, under the same path, readable to the user";
@@ -21,7 +21,7 @@ pub(super) struct Files {
     paths: Vec<PathBuf>,
     /// For each file, the index after its last byte. Filled by the first question.
     ends: OnceLock<Vec<u64>>,
-    open: Mutex<VecDeque<(usize, Arc<File>)>>,
+    pub(super) open: Mutex<VecDeque<(usize, Arc<File>)>>,
 }
 
 /// What a range covers of one file.

@@ -18,6 +18,7 @@ mod range;
 mod records;
 mod replicated;
 mod root;
+mod whole;
 
 use std::ops::Range;
 
@@ -26,6 +27,7 @@ pub use lines::{Line, Lines, Text, lines};
 pub use records::{Record, Records, records};
 pub use replicated::{Replicated, replicated};
 pub use root::{FromRoot, from_root};
+pub use whole::Whole;
 
 /// An input of a map-reduce: `len()` indices, grouped by the library into leaves and batches.
 ///

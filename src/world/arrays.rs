@@ -11,8 +11,9 @@ use crate::error::Result;
 /// the shape are compared first, and a difference is an error that names both. In worlds of several ranks that share one
 /// `main` ([`local`](Self::local), `RANKFOLD_RANKS`) these calls are refused, since nobody could bring the others' part.
 ///
-/// All of them begin with one `MPI_Iallgather` of 64 bytes, and their elements travel as they are in memory. They are not
-/// written to a journal: what they come to follows from what the program brings, and costs little.
+/// All of them begin with one `MPI_Iallgather` of 64 bytes, so each rank gets 64 bytes of every other one, however short the
+/// array is; elements travel as they are in memory. Nothing is written to a journal: what these calls come to follows from what
+/// the program brings, and costs little.
 impl World {
     /// Combines the arrays of all ranks element by element, always in the same order; every rank gets the result.
     /// Collective: every rank must call it.

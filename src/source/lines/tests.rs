@@ -1,10 +1,12 @@
 //! Cuts of files at any byte, against the lines that `str::lines` gives.
 
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::source::files::OPEN_FILES;
 
 /// Files 0, 1, 2... of a folder of their own, gone at the end of the test.
 struct Folder(PathBuf);
@@ -104,7 +106,7 @@ fn offsets_beyond_4_gib_and_more_files_than_are_kept_open_work() {
     let (folder, files) = Folder::with((0..150).map(|number| format!("{number}\nx")));
     let expected: Vec<String> = (0..150).flat_map(|number| [number.to_string(), "x".to_owned()]).collect();
     assert_eq!(all(&files), expected.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(files.open.lock().unwrap().len(), OPEN_FILES);
+    assert_eq!(files.files.open.lock().unwrap().len(), OPEN_FILES);
 
     let place = 9 << 29;
     let sparse = File::create(folder.0.join("0")).unwrap();
