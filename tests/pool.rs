@@ -226,7 +226,12 @@ fn a_rank_that_makes_another_call_is_told_to_everybody() {
         if world.rank() == 2 {
             world.map_reduce(0..10u64, |n| n, |a, b| a + b).map(drop).unwrap_err()
         } else {
-            world.pool(|pool| pool.submit(|n: u64| n + 1, (1,)).and_then(Remote::get).map(drop).ok()).unwrap_err()
+            let program = |pool: &rankfold::Pool| {
+                // Whoever makes another call has time to say so.
+                std::thread::sleep(Duration::from_millis(500));
+                pool.submit(|n: u64| n + 1, (1,)).and_then(Remote::get).map(drop).ok()
+            };
+            world.pool(program).unwrap_err()
         }
     });
     for error in errors {
