@@ -259,10 +259,14 @@ impl Rank {
         }
     }
 
-    /// What has been sent leaves only while this rank looks after it: waits until it has.
+    /// What has been sent leaves only while this rank looks after it: waits until it has, but for what a lost rank does not
+    /// take.
     pub fn see_off(&mut self) -> Result<(), Error> {
         let mut waiter = Waiter::default();
-        while self.transport.is_sending() {
+        let is_sending = |rank: &Self| {
+            (0..rank.size()).any(|other| !rank.lost.contains(&other) && rank.transport.is_sending_to(other))
+        };
+        while is_sending(self) {
             while let Some((_, message)) = self.next_message()? {
                 tracing::debug!("dropped {message:?} on the way out");
             }

@@ -2,7 +2,7 @@
 //!
 //! `all_reduce` in a fixed order: short arrays are on everybody's card, or gathered by everybody, who folds them by itself.
 //! Long ones go in chunks; of each chunk every rank gets a slice from all others (`MPI_Ialltoallv`), folds these in the order
-//! of [`tree`](super::tree), and spreads its slice of the result (`MPI_Iallgatherv`). So a rank sends and receives less than
+//! of [`tree`], and spreads its slice of the result (`MPI_Iallgatherv`). So a rank sends and receives less than
 //! twice the array, on any number of ranks, which is what the best algorithms need whose order is free: it is the
 //! reduce-scatter and all-gather of Rabenseifner (Thakur, Rabenseifner and Gropp, "Optimization of collective communication
 //! operations in MPICH", IJHPCA 19(1), 2005, section 4.5), with all of a slice folded in one place.

@@ -43,6 +43,9 @@ pub(crate) trait Transport {
     /// Whether messages are still leaving, so that whoever waits should look often.
     fn is_sending(&self) -> bool;
 
+    /// Whether messages are still leaving for this rank.
+    fn is_sending_to(&self, to: usize) -> bool;
+
     /// Starts a collective operation.
     fn start(&mut self, collective: Collective) -> Result<(), Failure>;
 

@@ -248,6 +248,10 @@ impl Transport for Mpi {
         !self.outbox.is_empty() || !self.receiving.is_empty()
     }
 
+    fn is_sending_to(&self, to: usize) -> bool {
+        !self.outbox.is_empty_for(to)
+    }
+
     fn start(&mut self, collective: Collective) -> Result<(), Failure> {
         assert!(self.collective.is_none(), "rank {} starts a collective inside another", self.rank);
         self.collective = Some(Running::start(self.group(), collective)?);

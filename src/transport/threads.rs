@@ -73,6 +73,10 @@ impl Transport for Threads {
         false
     }
 
+    fn is_sending_to(&self, _to: usize) -> bool {
+        false
+    }
+
     fn start(&mut self, collective: Collective) -> Result<(), Failure> {
         self.check("start")?;
         assert!(self.meeting.is_none(), "rank {} starts a collective inside another", self.rank);
