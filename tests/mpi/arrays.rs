@@ -27,12 +27,12 @@ fn arrays_are_input_with_the_same_bits_on_any_number_of_ranks() {
 #[test]
 fn ranks_that_do_different_things_with_arrays_are_told_which() {
     let Some(mpirun) = launcher() else { return };
-    for odd in ["0", "1", "3"] {
-        let run = |scenario| mpirun.run(4, &["test-spmd", scenario, odd]);
-        run("arrays-of-other-lengths").says(&["disagree about the kind of input", "an array of 10", "an array of 11"]);
-        run("another-operation").says(&["disagree about the operation", "all_reduce", "all_gather"]);
-        run("array-or-map").says(&["disagree about the operation", "all_reduce", "map_reduce"]);
-        run("array-or-pool").says(&["disagree about the operation", "all_reduce", "pool"]);
+    let run = |scenario, odd| mpirun.run(4, &["test-spmd", scenario, odd]);
+    run("arrays-of-other-lengths", "3").says(&["disagree about the kind of input", "an array of 10", "an array of 11"]);
+    run("another-operation", "1").says(&["disagree about the operation", "all_reduce", "all_gather"]);
+    for odd in ["0", "2"] {
+        run("array-or-map", odd).says(&["disagree about the operation", "all_reduce", "map_reduce"]);
+        run("array-or-pool", odd).says(&["disagree about the operation", "all_reduce", "pool"]);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::support::{Ended, HANGS, Launcher, launcher, program, run_alone, run_d
 
 /// Ranks that are killed in `make test`, with each MPI; `RANKFOLD_KILLS` asks for more.
 const KILLS: u64 = 15;
-const KILLS_IN_PARTS: u64 = 6;
+const KILLS_IN_PARTS: u64 = 5;
 /// Milliseconds of work, on one core.
 const WORK: &str = "1500";
 const SIZES: [usize; 5] = [1, 2, 3, 4, 8];
