@@ -106,7 +106,7 @@ impl<'w, S: Source> Over<'w, S, NoIdentity> {
     /// # std::fs::write(&path, "to be or\nnot to be\n")?;
     /// # let world = rankfold::init()?;
     /// let words = world.over(data::lines([&path])).reduce_batches_by_key(
-    ///     |text, pairs| text.split_whitespace().for_each(|word| pairs.add_borrowed(word, 1u64)),
+    ///     |text, pairs| text.lines().flat_map(str::split_whitespace).for_each(|word| pairs.add_borrowed(word, 1u64)),
     ///     op::sum,
     /// );
     /// let words: Vec<(String, u64)> = words.top(2)?;
