@@ -4,7 +4,7 @@
 //! $ cargo build --release --examples
 //! $ mpirun -n 4 target/release/examples/sort_records --make 1e6 numbers.bin
 //! $ mpirun -n 4 target/release/examples/sort_records numbers.bin sorted.bin
-//! sorted 1000000 records, checksum 0007a1c08c9aa8a9
+//! sorted 1000000 records, checksum 0007a1a8cac46ada
 //! ```
 //!
 //! The checksum is the sum of all records' checksums, which does not depend on their order: it is taken of what was read, and

@@ -27,8 +27,12 @@ impl<E: Pod + Send + Sync> Block<E> {
     ///
     /// If the other one has another shape: that is the mapper's fault, and caught where combiners are called.
     pub fn combine(mut self, right: &Self, function: &impl Fn(E, E) -> E) -> Self {
-        let [left_shape, right_shape] = [&self.extents, &right.extents].map(|extents| shape(extents));
-        assert!(self.extents == right.extents, "{left_shape} cannot be combined with {right_shape} element by element");
+        assert!(
+            self.extents == right.extents,
+            "{} cannot be combined with {} element by element",
+            shape(&self.extents),
+            shape(&right.extents)
+        );
         for (left, right) in self.elements.iter_mut().zip(&right.elements) {
             *left = function(*left, *right);
         }

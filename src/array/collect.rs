@@ -115,7 +115,7 @@ pub(crate) fn shape(extents: &[usize]) -> String {
     if extents.is_empty() { "a number".to_owned() } else { format!("an array of {}", extents.join(" × ")) }
 }
 
-/// Reduces what each rank has into what `out` has on this one. Collective.
+/// Combines what all ranks have, element by element. Collective.
 pub(crate) fn all_reduce<B, O>(rank: &mut Rank, value: &B, function: &O, order: Order) -> Result<B::Owned>
 where
     B: Dense + ?Sized,
