@@ -14,7 +14,7 @@ use bytemuck::{Pod, cast_slice, cast_slice_mut, pod_collect_to_vec};
 
 use super::dense::Dense;
 use super::op::BuiltIn;
-use super::{aligned, aligned_in, room_for, tree};
+use super::{aligned, aligned_in, has_room_for, room_for, tree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::meeting::{INLINE, Intent, meet};
 use crate::rank::Rank;
@@ -45,14 +45,9 @@ pub(crate) enum Order {
 pub(crate) struct Buffers([Vec<u8>; 2]);
 
 impl Buffers {
+    /// Two with room for so many bytes, wherever these have to begin.
     fn take(&mut self, len: usize) -> [Vec<u8>; 2] {
-        let mut taken = std::mem::take(&mut self.0);
-        for buffer in &mut taken {
-            if buffer.len() < len {
-                *buffer = room_for(len);
-            }
-        }
-        taken
+        std::mem::take(&mut self.0).map(|buffer| if has_room_for(&buffer, len) { buffer } else { room_for(len) })
     }
 
     fn keep(&mut self, buffers: [Vec<u8>; 2]) {
@@ -174,7 +169,7 @@ where
 /// Leaves it to the library.
 fn in_any_order(rank: &mut Rank, bytes: &mut [u8], function: BuiltIn) -> Result<()> {
     let most = bytes.len().min(CHUNK_MOST);
-    let [mut send, mut receive] = rank.buffers.take(most + 8);
+    let [mut send, mut receive] = rank.buffers.take(most);
     for chunk in bytes.chunks_mut(most) {
         aligned(&mut send, chunk.len()).copy_from_slice(chunk);
         let count = chunk.len() / function.number.size();

@@ -36,6 +36,11 @@ pub(crate) fn room_for(len: usize) -> Vec<u8> {
     vec![0; len + ALIGNMENT]
 }
 
+/// Whether [`aligned`] can give `len` of these.
+pub(crate) fn has_room_for(buffer: &[u8], len: usize) -> bool {
+    buffer.len() >= len + ALIGNMENT
+}
+
 /// [`aligned`], to look at.
 pub(crate) fn aligned_in(buffer: &[u8], len: usize) -> &[u8] {
     let start = buffer.as_ptr().align_offset(ALIGNMENT);

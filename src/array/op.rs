@@ -130,6 +130,10 @@ pub(crate) enum Number {
 }
 
 impl Number {
+    /// What `isize` and `usize` are: clusters have had 64 bits for long, and 32 before.
+    const INT: Self = if size_of::<isize>() == 8 { Self::I64 } else { Self::I32 };
+    const UINT: Self = if size_of::<usize>() == 8 { Self::U64 } else { Self::U32 };
+
     /// Its bytes.
     pub fn size(self) -> usize {
         match self {
@@ -173,34 +177,11 @@ impl BuiltIn {
             U16 u16: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
             U32 u32: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
             U64 u64: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
+            INT isize: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
+            UINT usize: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor;
             F32 f32: Sum sum Prod prod Min min Max max;
             F64 f64: Sum sum Prod prod Min min Max max;
         }
-        // Of the width that this machine has.
-        if element == TypeId::of::<isize>() || element == TypeId::of::<usize>() {
-            return Self::of_words::<E, O>();
-        }
-        None
-    }
-
-    fn of_words<E: 'static, O: 'static>() -> Option<Self> {
-        let function = TypeId::of::<O>();
-        let (signed, unsigned) = match size_of::<usize>() {
-            8 => (Number::I64, Number::U64),
-            4 => (Number::I32, Number::U32),
-            _ => return None,
-        };
-        macro_rules! look {
-            ($number:ident $type:ty: $($operation:ident $name:ident)*) => {
-                if TypeId::of::<E>() == TypeId::of::<$type>() {
-                    $(if function == id($name::<$type>) {
-                        return Some(Self { number: $number, operation: Operation::$operation });
-                    })*
-                }
-            };
-        }
-        look!(signed isize: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor);
-        look!(unsigned usize: Sum sum Prod prod Min min Max max And bit_and Or bit_or Xor bit_xor);
         None
     }
 

@@ -10,12 +10,12 @@ use serde::de::DeserializeOwned;
 
 use super::{Made, Outcome, Spec, describe, own_report, report_of};
 use crate::driver::Driven;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::extent::Extent;
 use crate::meeting::meet;
 use crate::rank::Rank;
 use crate::reduce::collective::Reduction;
-use crate::shards::moves::all_or_none;
+use crate::shards::moves::if_all;
 use crate::source::Source;
 use crate::worker::compute::{Computation, Kernel, Signals, Work};
 
@@ -58,8 +58,7 @@ where
     let longest = ((end - start) / (RUNS_PER_THREAD * threads as u64)).max(1);
     let driven = rank.meanwhile(|| compute(&computation, start..end, longest, spec.retries))?;
     rank.progress.end();
-    all_or_none(rank, &driven.as_ref().map(drop).map_err(Error::clone))?;
-    let driven = driven?;
+    let driven = if_all(rank, driven)?;
     let report = own_report(rank, &driven);
     let (value, ranks) = reduce(rank, &computation, report, spec.to_all)?;
     let made = Made { call, unit: source.unit(), leaves, begun, left_out: Vec::new() };

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::{NoIdentity, Over};
 use crate::array::op::BuiltIn;
 use crate::error::Result;
-use crate::keyed::emit::{InAnyOrder, InOrder, Pairs};
+use crate::keyed::emit::{Keyed, Pairs};
 use crate::keyed::table::Table;
 use crate::reduce::collective::Value;
 use crate::reduce::parts::reduce_to_parts;
@@ -40,7 +40,7 @@ use crate::source::{Source, Whole};
 #[must_use = "a call is made by its last method, such as collect"]
 pub struct ByKey<'w, S, K, V, M, C> {
     over: Over<'w, S>,
-    kernel: InOrder<M, C, K, V>,
+    kernel: Keyed<M, C, K, V, false>,
     any_order: bool,
 }
 
@@ -88,7 +88,7 @@ impl<'w, S: Source> Over<'w, S, NoIdentity> {
         C: Fn(V, V) -> V + Sync + 'static,
     {
         let any_order = BuiltIn::of::<V, C>().is_some_and(BuiltIn::is_exact);
-        ByKey { over: self, kernel: InOrder { mapper, combiner, select: None, pairs: PhantomData }, any_order }
+        ByKey { over: self, kernel: Keyed { mapper, combiner, select: None, pairs: PhantomData }, any_order }
     }
 
     /// [`reduce_by_key`](Self::reduce_by_key) with a mapper that is given many items at once, as in
@@ -227,9 +227,9 @@ where
         spec.operation = "reduce_by_key shards".into();
         spec.stays = true;
         let value = if any_order {
-            world.call(&spec, &source, &InAnyOrder(kernel), reduce_to_parts::<S, InAnyOrder<M, C, K, V>>)?
+            world.call(&spec, &source, &kernel.in_any_order(), reduce_to_parts)?
         } else {
-            world.call(&spec, &source, &kernel, reduce_to_parts::<S, InOrder<M, C, K, V>>)?
+            world.call(&spec, &source, &kernel, reduce_to_parts)?
         };
         let mut pairs: Vec<(K, V)> = match value {
             Value::Here(table) | Value::Part(table) => table.0.into_iter().collect(),
@@ -243,7 +243,7 @@ where
         let Self { over, kernel, any_order } = self;
         let finish = |table: Table<K, V>| table.0.into_iter().collect();
         if any_order {
-            over.make_in_parts(operation, &InAnyOrder(kernel), finish, |_| Some(Vec::new()))
+            over.make_in_parts(operation, &kernel.in_any_order(), finish, |_| Some(Vec::new()))
         } else {
             over.make_in_parts(operation, &kernel, finish, |_| Some(Vec::new()))
         }

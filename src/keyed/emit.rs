@@ -96,8 +96,8 @@ fn combine<K, V: Clone>(combiner: &impl Fn(V, V) -> V, mut entry: OccupiedEntry<
 /// Picks so many pairs of a table.
 type Select<K, V> = fn(Table<K, V>, usize) -> Table<K, V>;
 
-/// One table for each leaf: values are combined in the order of the tree.
-pub(crate) struct InOrder<M, C, K, V> {
+/// Pairs by key: one table for each leaf, values combined in the order of the tree; or, in any order, one for a whole batch.
+pub(crate) struct Keyed<M, C, K, V, const ANY_ORDER: bool> {
     pub mapper: M,
     pub combiner: C,
     /// What is wanted of a table that is complete, and how many pairs of it.
@@ -105,38 +105,14 @@ pub(crate) struct InOrder<M, C, K, V> {
     pub pairs: PhantomData<fn() -> (K, V)>,
 }
 
-/// One table for a whole batch, where the order cannot be seen.
-pub(crate) struct InAnyOrder<M, C, K, V>(pub InOrder<M, C, K, V>);
-
-impl<M, C, K, V> InOrder<M, C, K, V>
-where
-    K: Eq + Hash,
-    C: Fn(V, V) -> V,
-{
-    fn take_down<I>(&self, mut table: Table<K, V>, items: impl Iterator<Item = I>, at: &At<'_>) -> Table<K, V>
-    where
-        M: Fn(I, &mut Pairs<'_, K, V, C>),
-    {
-        for item in items {
-            (self.mapper)(item, &mut Pairs { table: &mut table, combiner: &self.combiner });
-            if !at.goes_on() {
-                break;
-            }
-        }
-        table
+impl<M, C, K, V> Keyed<M, C, K, V, false> {
+    pub fn in_any_order(self) -> Keyed<M, C, K, V, true> {
+        let Self { mapper, combiner, select, pairs } = self;
+        Keyed { mapper, combiner, select, pairs }
     }
 }
 
-impl<M, C, K, V> InOrder<M, C, K, V> {
-    fn selected(&self, table: Table<K, V>) -> Table<K, V> {
-        match self.select {
-            Some((select, count)) => select(table, count),
-            None => table,
-        }
-    }
-}
-
-impl<S, M, C, K, V> Kernel<S> for InOrder<M, C, K, V>
+impl<S, M, C, K, V, const ANY_ORDER: bool> Kernel<S> for Keyed<M, C, K, V, ANY_ORDER>
 where
     S: Source,
     K: Eq + Hash + Send,
@@ -145,14 +121,21 @@ where
     C: Fn(V, V) -> V + Sync,
 {
     type Partial = Table<K, V>;
-    const RUNS: Runs = Runs::Leaf;
+    const RUNS: Runs = if ANY_ORDER { Runs::Pieces } else { Runs::Leaf };
 
     fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<Table<K, V>> {
         Kernel::<S>::fold_some(self, items.into_iter(), at)
     }
 
     fn fold_some(&self, items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<Table<K, V>> {
-        Some(self.take_down(Table::default(), items, at))
+        let mut table = Table::default();
+        self.take_down(&mut table, items, at);
+        Some(table)
+    }
+
+    fn fold_on(&self, mut before: Table<K, V>, items: S::Batch, at: &At<'_>) -> Option<Table<K, V>> {
+        self.take_down(&mut before, items.into_iter(), at);
+        Some(before)
     }
 
     fn combine(&self, left: Table<K, V>, right: Table<K, V>) -> Table<K, V> {
@@ -160,38 +143,23 @@ where
     }
 
     fn finish(&self, part: Table<K, V>) -> Table<K, V> {
-        self.selected(part)
+        match self.select {
+            Some((select, count)) => select(part, count),
+            None => part,
+        }
     }
 }
 
-impl<S, M, C, K, V> Kernel<S> for InAnyOrder<M, C, K, V>
-where
-    S: Source,
-    K: Eq + Hash + Send,
-    V: Send,
-    M: Fn(S::Item, &mut Pairs<'_, K, V, C>) + Sync,
-    C: Fn(V, V) -> V + Sync,
-{
-    type Partial = Table<K, V>;
-    const RUNS: Runs = Runs::Pieces;
-
-    fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<Table<K, V>> {
-        Some(self.0.take_down(Table::default(), items.into_iter(), at))
-    }
-
-    fn fold_on(&self, before: Table<K, V>, items: S::Batch, at: &At<'_>) -> Option<Table<K, V>> {
-        Some(self.0.take_down(before, items.into_iter(), at))
-    }
-
-    fn fold_some(&self, items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<Table<K, V>> {
-        Some(self.0.take_down(Table::default(), items, at))
-    }
-
-    fn combine(&self, left: Table<K, V>, right: Table<K, V>) -> Table<K, V> {
-        left.merge(right, &self.0.combiner)
-    }
-
-    fn finish(&self, part: Table<K, V>) -> Table<K, V> {
-        self.0.selected(part)
+impl<M, C, K, V, const ANY_ORDER: bool> Keyed<M, C, K, V, ANY_ORDER> {
+    fn take_down<I>(&self, table: &mut Table<K, V>, items: impl Iterator<Item = I>, at: &At<'_>)
+    where
+        M: Fn(I, &mut Pairs<'_, K, V, C>),
+    {
+        for item in items {
+            (self.mapper)(item, &mut Pairs { table, combiner: &self.combiner });
+            if !at.goes_on() {
+                break;
+            }
+        }
     }
 }

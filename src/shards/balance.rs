@@ -22,6 +22,11 @@ pub(crate) fn as_they_are(loads: &[Load]) -> Vec<Range<u64>> {
     loads.iter().scan(0, next).collect()
 }
 
+/// All items on rank 0.
+pub(crate) fn all_on_root(total: u64, ranks: usize) -> Vec<Range<u64>> {
+    (0..ranks).map(|rank| if rank == 0 { 0..total } else { total..total }).collect()
+}
+
 /// As equal as can be, in whole leaves.
 pub(crate) fn evenly(total: u64, ranks: usize, leaf: u64) -> Vec<Range<u64>> {
     let (leaves, ranks) = (total.div_ceil(leaf), ranks as u64);

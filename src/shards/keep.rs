@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::balance::{evenly, overlap};
-use super::moves::{all_or_none, leaf_of};
+use super::moves::{all_or_none, if_all, leaf_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::meeting;
@@ -61,8 +61,8 @@ where
     let (me, place) = (rank.rank(), rank.place.clone());
     let encoding = Encoding { call, place: &place };
     let packed = rank.meanwhile(|| pack(&encoding, mine, &places, me, &targets))?;
-    all_or_none(rank, &packed.as_ref().map(drop).map_err(Error::clone))?;
-    let arrived = exchange(rank, packed?)?;
+    let packed = if_all(rank, packed)?;
+    let arrived = exchange(rank, packed)?;
     let part = rank.meanwhile(|| {
         let mut pieces: Vec<(u64, Vec<R>)> = Vec::new();
         for bytes in arrived.iter() {
@@ -71,8 +71,7 @@ where
         pieces.sort_unstable_by_key(|(start, _)| *start);
         Ok::<_, Error>(pieces.into_iter().flat_map(|(_, values)| values).collect())
     })?;
-    all_or_none(rank, &part.as_ref().map(drop).map_err(Error::clone))?;
-    Ok((Value::Part(part?), reports))
+    Ok((Value::Part(if_all(rank, part)?), reports))
 }
 
 /// A segment that counts: its rank, and the places of its results among all.

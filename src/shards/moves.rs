@@ -50,6 +50,12 @@ pub(crate) fn all_or_none<T: Serialize + DeserializeOwned>(rank: &mut Rank, told
     all.map_err(|error| error.on_rank(rank.rank()))
 }
 
+/// What this rank has, if all ranks have something; else the first failure, on every rank. Collective.
+pub(crate) fn if_all<T>(rank: &mut Rank, mine: Result<T>) -> Result<T> {
+    all_or_none(rank, &mine.as_ref().map(drop).map_err(Error::clone))?;
+    mine
+}
+
 /// Moves items from where they are to where they should be. Collective.
 ///
 /// # Errors
@@ -105,14 +111,13 @@ where
         }
         packed.into_iter().collect::<Result<Vec<_>>>()
     })?;
-    all_or_none(rank, &packed.as_ref().map(drop).map_err(Error::clone))?;
-    let arrived = exchange(rank, Parcels::of(packed?))?;
+    let packed = if_all(rank, packed)?;
+    let arrived = exchange(rank, Parcels::of(packed))?;
     let decoded = rank.meanwhile(|| {
         let decode = |(other, bytes): (usize, &[u8])| if other == me { Ok(Vec::new()) } else { encoding.decode(bytes) };
         arrived.iter().enumerate().map(decode).collect::<Result<Vec<Vec<T>>>>()
     })?;
-    all_or_none(rank, &decoded.as_ref().map(drop).map_err(Error::clone))?;
-    let mut decoded = decoded?;
+    let mut decoded = if_all(rank, decoded)?;
     decoded[me] = staying;
     Ok(decoded)
 }

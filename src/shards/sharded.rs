@@ -8,11 +8,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::balance::evenly;
-use super::moves::{Part, all_or_none, leaf_of, move_to, settle, swap};
+use super::balance::{all_on_root, evenly};
+use super::moves::{Part, all_or_none, if_all, leaf_of, move_to, settle, swap};
 use super::sort;
 use super::source::Shards;
-use crate::error::{Error, ErrorKind, Place, Result, Role};
+use crate::error::{Error, Place, Result, Role};
 use crate::keyed::table::part_of;
 use crate::meeting::meet;
 use crate::rank::Rank;
@@ -108,9 +108,7 @@ impl World {
         let part = self.step("shards_from_root", std::any::type_name::<T>(), |rank, call| {
             let mine = if rank.rank() == 0 { items } else { Vec::new() };
             let total = all_or_none(rank, &Ok(mine.len() as u64))?[0];
-            let places: Vec<_> =
-                (0..rank.size()).map(|other| if other == 0 { 0..total } else { total..total }).collect();
-            let targets = evenly(total, rank.size(), leaf_of(total));
+            let (places, targets) = (all_on_root(total, rank.size()), evenly(total, rank.size(), leaf_of(total)));
             move_to(rank, call, mine, &places, &targets, total)
         })?;
         Ok(Sharded { world: self, part })
@@ -275,7 +273,7 @@ where
                 let visit = |(at, item)| caught(call, &place, start + at as u64, || function(item));
                 mine.par_iter().enumerate().try_for_each(visit)
             })?;
-            all_or_none(rank, &done).map(drop)
+            if_all(rank, done)
         })
     }
 
@@ -322,8 +320,7 @@ where
         world.step("gather of shards", std::any::type_name::<T>(), |rank, call| {
             let here = start..start + mine.len() as u64;
             let places = all_or_none(rank, &Ok(here))?;
-            let targets: Vec<_> =
-                (0..rank.size()).map(|other| if other == 0 { 0..total } else { total..total }).collect();
+            let targets = all_on_root(total, rank.size());
             let part = move_to(rank, call, mine, &places, &targets, total)?;
             Ok((rank.rank() == 0).then_some(part.mine))
         })
@@ -469,11 +466,7 @@ where
 
 /// Runs a function of the user's on an item.
 pub(super) fn caught<R>(call: &str, place: &Place, number: u64, f: impl FnOnce() -> R) -> Result<R> {
-    catch(f).map_err(|caught| {
-        let (call, place, item) = (call.to_owned(), place.clone(), format!("item {number}"));
-        let (message, location, backtrace) = (caught.message, caught.location, caught.backtrace);
-        ErrorKind::Panicked { call, role: Role::Mapper, place, item, message, location, backtrace, attempts: 1 }.into()
-    })
+    catch(f).map_err(|caught| caught.into_error(call, place, Role::Mapper, format!("item {number}")))
 }
 
 /// All pairs of items with the same key, of groups that are sorted by key.
@@ -511,8 +504,7 @@ where
         let parts: Vec<_> = starts.windows(2).map(|pair| pair[0]..pair[1]).collect();
         Ok::<_, Error>((keyed.into_iter().map(|(_, pair)| pair).collect::<Vec<_>>(), parts))
     })?;
-    all_or_none(rank, &sent.as_ref().map(drop).map_err(Error::clone))?;
-    let (keyed, parts) = sent?;
+    let (keyed, parts) = if_all(rank, sent)?;
     let arrived = swap(rank, call, keyed, &parts)?;
     let mut all: Vec<(K, T)> = arrived.into_iter().flatten().collect();
     let grouped = rank.meanwhile(|| {
@@ -529,13 +521,10 @@ where
         };
         catch(group).map_err(|caught| compare_failed(call, &place, caught))
     })?;
-    all_or_none(rank, &grouped.as_ref().map(drop).map_err(Error::clone))?;
-    grouped
+    if_all(rank, grouped)
 }
 
 /// Two keys cannot be compared.
 pub(super) fn compare_failed(call: &str, place: &Place, caught: Caught) -> Error {
-    let (call, place, item) = (call.to_owned(), place.clone(), "the comparison of two keys".to_owned());
-    let (message, location, backtrace) = (caught.message, caught.location, caught.backtrace);
-    ErrorKind::Panicked { call, role: Role::Combiner, place, item, message, location, backtrace, attempts: 1 }.into()
+    caught.into_error(call, place, Role::Combiner, "the comparison of two keys".to_owned())
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
 
-use super::moves::{Part, all_or_none, settle, swap};
+use super::moves::{Part, all_or_none, if_all, settle, swap};
 use super::sharded::{caught, compare_failed};
 use crate::error::{Error, Result};
 use crate::rank::Rank;
@@ -56,8 +56,8 @@ where
             drawn.iter().map(|bytes| encoding.decode::<Vec<(Mark<K>, u64)>>(bytes)).collect::<Result<Vec<_>>>()?;
         catch(|| parts(&marked, drawn.into_iter().flatten().collect(), size)).map_err(failed)
     })?;
-    all_or_none(rank, &parts.as_ref().map(drop).map_err(Error::clone))?;
-    let arrived = swap(rank, call, marked, &parts?)?;
+    let parts = if_all(rank, parts)?;
+    let arrived = swap(rank, call, marked, &parts)?;
     let merged = rank.meanwhile(|| {
         let mut all: Vec<(Mark<K>, T)> = arrived.into_iter().flatten().collect();
         // Sorted runs one after the other, which a merge sort makes use of.

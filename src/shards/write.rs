@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::moves::{Part, all_or_none};
+use super::moves::{Part, all_or_none, if_all};
 use super::sharded::{Sharded, caught};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::rank::Rank;
@@ -66,7 +66,7 @@ where
                 }
                 file.sync_all().map_err(cannot)
             })?;
-            if let Err(error) = all_or_none(rank, &written) {
+            if let Err(error) = if_all(rank, written) {
                 if rank.rank() == 0 {
                     // It is of no use; that it stays where it cannot be removed is no news.
                     let _ = fs::remove_file(&unfinished);
@@ -124,7 +124,7 @@ where
             if written.is_err() {
                 let _ = fs::remove_file(&unfinished);
             }
-            all_or_none(rank, &written).map(drop)
+            if_all(rank, written)
         })
     }
 }
@@ -193,7 +193,7 @@ fn on_root(rank: &mut Rank, call: &str, path: &Path, act: impl FnOnce() -> io::R
     } else {
         Ok(())
     };
-    all_or_none(rank, &done).map(drop)
+    if_all(rank, done)
 }
 
 /// What was written first would not be where it belongs.

@@ -109,6 +109,20 @@ pub(crate) enum Collective {
 }
 
 impl Collective {
+    /// For messages, where the bytes that go along would be in the way.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Barrier => "a barrier",
+            Self::Gather(_) => "a gathering",
+            Self::AllGather(_) => "a gathering by all",
+            Self::Broadcast(_) => "a broadcast",
+            Self::Cards(_) => "a gathering of cards",
+            Self::Exchange { .. } => "an exchange",
+            Self::Spread { .. } => "a spreading",
+            Self::AllReduce { .. } => "a reduction by all",
+        }
+    }
+
     /// What this rank brings, if anything.
     pub fn bytes(&self) -> Option<usize> {
         match self {

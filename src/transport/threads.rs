@@ -88,7 +88,8 @@ impl Transport for Threads {
         if let Some(other) = meeting.brought.iter().flatten().next()
             && std::mem::discriminant(other) != std::mem::discriminant(&collective)
         {
-            let message = format!("rank {} starts {collective:?} where another rank started {other:?}", self.rank);
+            let (mine, other) = (collective.name(), other.name());
+            let message = format!("rank {} starts {mine} where another rank started {other}", self.rank);
             return Err(Failure { function: "start".into(), message });
         }
         meeting.brought[self.rank] = Some(collective);

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 
-use crate::error::Place;
+use crate::error::{Error, ErrorKind, Place, Role};
 
 /// What a panic said, and where.
 #[derive(Debug)]
@@ -16,6 +16,15 @@ pub(crate) struct Caught {
     pub message: String,
     pub location: String,
     pub backtrace: String,
+}
+
+impl Caught {
+    /// The error of a call whose function has panicked at an item.
+    pub fn into_error(self, call: &str, place: &Place, role: Role, item: String) -> Error {
+        let Self { message, location, backtrace } = self;
+        let (call, place) = (call.to_owned(), place.clone());
+        ErrorKind::Panicked { call, role, place, item, message, location, backtrace, attempts: 1 }.into()
+    }
 }
 
 thread_local! {

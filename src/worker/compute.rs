@@ -435,9 +435,7 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
     }
 
     fn panicked(&self, role: Role, item: String, caught: Caught) -> Error {
-        let Caught { message, location, backtrace } = caught;
-        let (call, place) = (self.call.to_owned(), self.place.clone());
-        ErrorKind::Panicked { call, role, place, item, message, location, backtrace, attempts: 1 }.into()
+        caught.into_error(self.call, self.place, role, item)
     }
 }
 
