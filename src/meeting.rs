@@ -9,6 +9,7 @@
 //! A rank that makes a call with batches, or opens a pool, does not come to the meeting at all. Whoever waits there for more
 //! than a moment says so to rank 0, in the words in which such calls begin, and rank 0 compares.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +28,9 @@ const LEAVING: u32 = 0;
 const POLLS: u32 = 32;
 /// After so long, somebody may be somewhere else.
 const A_MOMENT: Duration = Duration::from_millis(100);
+
+/// After so long, whoever waits at the terminal is told for whom.
+const LATE: Duration = Duration::from_secs(5);
 
 /// What a rank is about to do.
 pub(crate) trait Intent {
@@ -137,8 +141,8 @@ fn encode(signature: &Signature) -> Vec<u8> {
 
 fn gather(rank: &mut Rank, intent: &impl Intent, card: Vec<u8>) -> Result<Vec<u8>> {
     rank.start(Collective::Cards(card))?;
-    let (mut waiter, begun) = (Waiter::default(), Instant::now());
-    let (mut waiting, mut polls) = (false, 0u32);
+    let (mut waiter, begun, mut polls) = (Waiter::default(), Instant::now(), 0u32);
+    let mut lobby: Option<Lobby> = None;
     loop {
         if let Some(mut cards) = rank.test()? {
             return Ok(cards.swap_remove(0));
@@ -151,10 +155,11 @@ fn gather(rank: &mut Rank, intent: &impl Intent, card: Vec<u8>) -> Result<Vec<u8
             waiter.wait(Mood::Meeting, std::thread::sleep);
             continue;
         }
-        if !std::mem::replace(&mut waiting, true) && rank.rank() > 0 {
-            rank.send(0, Message::ToMaster(ToMaster::Hello(Ok(intent.signature()))))?;
-        }
-        if let Some(error) = look_around(rank, intent)? {
+        let lobby = match &mut lobby {
+            Some(lobby) => lobby,
+            None => lobby.insert(Lobby::enter(rank, intent)?),
+        };
+        if let Some(error) = lobby.look_around(rank, intent)? {
             return Err(error.on_rank(rank.rank()));
         }
         // Others may be in code of their own for long, and this rank's poll is what lets the library go on.
@@ -162,28 +167,62 @@ fn gather(rank: &mut Rank, intent: &impl Intent, card: Vec<u8>) -> Result<Vec<u8
     }
 }
 
-/// Why the meeting will not take place, if that has turned out. Nobody waits for it any more then, on any rank.
-fn look_around(rank: &mut Rank, intent: &impl Intent) -> Result<Option<Error>> {
-    while let Some((from, message)) = rank.next_message()? {
-        let error = match message {
-            Message::ToMaster(ToMaster::Hello(Ok(theirs))) => intent.signature().difference(&theirs).map(|differing| {
-                let other = rank.places[from].clone();
-                ErrorKind::disagreement(intent.name(), differing, rank.place.clone(), other).into()
-            }),
-            Message::ToMaster(ToMaster::Hello(Err(error))) => Some(error),
-            Message::ToWorker(ToWorker::Stop(error)) => {
-                rank.go_adrift()?;
-                rank.send(0, Message::ToMaster(ToMaster::Stopped))?;
-                return Ok(Some(error));
-            }
-            _ => None,
-        };
-        if let Some(error) = error {
-            return call_off(rank, error).map(Some);
+/// Where ranks wait for those who are late. A rank may come as late as it likes; but one that has come, and then falls silent,
+/// is not waited for beyond the patience that there is elsewhere.
+struct Lobby {
+    since: Instant,
+    /// Those of whom this rank knows that they have come: rank 0 of all, the others of rank 0.
+    here: BTreeSet<usize>,
+    has_named_the_late: bool,
+}
+
+impl Lobby {
+    fn enter(rank: &mut Rank, intent: &impl Intent) -> Result<Self> {
+        if rank.rank() > 0 {
+            rank.send(0, Message::ToMaster(ToMaster::Hello(Ok(intent.signature()))))?;
         }
+        Ok(Self { since: Instant::now(), here: BTreeSet::new(), has_named_the_late: false })
     }
-    // Whoever has left comes to this meeting too, with a card that says so.
-    Ok(None)
+
+    /// Why the meeting will not take place, if that has turned out. Nobody waits for it any more then, on any rank.
+    ///
+    /// Whoever has left comes as well, with a card that says so.
+    fn look_around(&mut self, rank: &mut Rank, intent: &impl Intent) -> Result<Option<Error>> {
+        while let Some((from, message)) = rank.next_message()? {
+            self.here.insert(from);
+            let error = match message {
+                Message::ToMaster(ToMaster::Hello(Ok(theirs))) => {
+                    let other = rank.places[from].clone();
+                    let disagreement =
+                        |differing| ErrorKind::disagreement(intent.name(), differing, rank.place.clone(), other).into();
+                    intent.signature().difference(&theirs).map(disagreement)
+                }
+                Message::ToMaster(ToMaster::Hello(Err(error))) => Some(error),
+                Message::ToWorker(ToWorker::Stop(error)) => {
+                    rank.go_adrift()?;
+                    rank.send(0, Message::ToMaster(ToMaster::Stopped))?;
+                    return Ok(Some(error));
+                }
+                _ => None,
+            };
+            if let Some(error) = error {
+                return call_off(rank, error).map(Some);
+            }
+        }
+        if rank.is_time_to_look_around() {
+            let silent = rank.look_around()?;
+            if let Some((other, silence)) = silent.into_iter().find(|(other, _)| self.here.contains(other)) {
+                return Err(rank.silent(other, silence));
+            }
+        }
+        if rank.rank() == 0 && self.since.elapsed() > LATE && !std::mem::replace(&mut self.has_named_the_late, true) {
+            let is_late = |other: &usize| !self.here.contains(other);
+            let late: Vec<String> =
+                (1..rank.size()).filter(is_late).map(|other| rank.places[other].to_string()).collect();
+            eprintln!("rankfold: {} waits for {}", intent.name(), late.join(", "));
+        }
+        Ok(None)
+    }
 }
 
 /// On rank 0: tells all others that there is no meeting.

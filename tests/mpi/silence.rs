@@ -62,6 +62,18 @@ fn partials_are_merged_part_by_part_without_a_worker_that_has_stopped() {
 }
 
 #[test]
+fn a_rank_that_has_come_to_a_meeting_and_stops_is_not_waited_for_and_the_late_are_named() {
+    let Some(mpirun) = launcher() else { return };
+    for victim in ["0", "2"] {
+        let ended = run(&mpirun, &["test-spmd", "stops-in-a-meeting", victim]);
+        ended.says(&[&format!("rank {victim} @ has not answered rank ")]);
+    }
+    let ended = run(&mpirun, &["test-spmd", "stops-in-a-meeting", "nobody"]);
+    assert_eq!(ended.code, Some(0), "{ended}");
+    ended.times(1, "all_reduce waits for rank 3 @");
+}
+
+#[test]
 fn a_worker_that_stops_for_a_moment_is_not_given_up() {
     let Some(mpirun) = launcher() else { return };
     let ended = run(&mpirun, &["test-spmd", "stops", "3", "1"]);

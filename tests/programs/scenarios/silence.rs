@@ -20,11 +20,28 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
         "stops-before-a-failure" => Some(stops(world, is_victim, None).and_then(|()| fails(world, number(1)))),
         "stops-before-a-panic" => Some(stops_before_a_panic(world, is_victim)),
         "stops-in-parts" => Some(stops_in_parts(world, is_victim, number(1))),
+        "stops-in-a-meeting" => Some(stops_in_a_meeting(world, is_victim)),
         "enters-late" => Some(enters_late(world, is_victim)),
         "dawdles" => Some(dawdles(world, is_victim)),
         "stops-in-reduction" => Some(stops_in_reduction(world, is_victim)),
         _ => None,
     }
+}
+
+/// The victim stops when it has come to a meeting; rank 3 comes late.
+fn stops_in_a_meeting(world: &World, is_victim: bool) -> Outcome {
+    if is_victim {
+        std::thread::spawn(|| {
+            std::thread::sleep(Duration::from_millis(500));
+            stop(None);
+        });
+    }
+    if world.rank() == 3 {
+        std::thread::sleep(Duration::from_secs(7));
+    }
+    let mine: f64 = 1.0;
+    world.all_reduce(&mine, rankfold::op::sum)?;
+    Ok(())
 }
 
 /// The same with partials that are merged part by part, of which the lost rank gets none.
