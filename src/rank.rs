@@ -436,30 +436,18 @@ impl Rank {
         if !self.may_meet() {
             return self.leave_without_the_lost();
         }
-        let (mut expected, now) = (self.expected(), self.call);
+        let now = self.call;
+        let mut expected = self.early.iter().find_map(|(from, envelope)| call_expected(*from, envelope, now));
         let closed = self.transport.close(&mut |incoming: Incoming| {
-            if let Ok(Envelope { call, message: Message::ToMaster(ToMaster::Hello(Ok(signature))) }) =
-                wire::decode(&incoming.bytes)
-                && call > now
-            {
-                expected.get_or_insert((incoming.from, call, signature.name));
-            }
+            let envelope = wire::decode::<Envelope>(&incoming.bytes).ok();
+            let also = envelope.and_then(|envelope| call_expected(incoming.from, &envelope, now));
+            expected = expected.take().or(also);
         });
         if let Some((waiting, number, call)) = expected {
             let (place, waiting) = (self.place.clone(), self.places[waiting].clone());
             eprintln!("rankfold: error: {}", ErrorKind::Left { call, place, calls: now, waiting, number });
         }
         closed.map_err(|failure| self.failed(failure))
-    }
-
-    /// A call that another rank has made, and that this one, rank 0, will not make.
-    fn expected(&self) -> Option<(usize, u64, String)> {
-        self.early.iter().find_map(|(from, envelope)| match envelope {
-            Envelope { call, message: Message::ToMaster(ToMaster::Hello(Ok(signature))) } if *call > self.call => {
-                Some((*from, *call, signature.name.clone()))
-            }
-            _ => None,
-        })
     }
 
     /// A lost rank may never come to the end, so nobody waits for it there. Rank 0 waits until the others have got all that
@@ -505,5 +493,15 @@ impl Rank {
 
     fn receive(&mut self) -> Result<Option<Incoming>, Error> {
         self.transport.receive().map_err(|failure| self.failed(failure))
+    }
+}
+
+/// The call that a rank has made and rank 0, which has made so many, will not make: who, which, and how it is called.
+fn call_expected(from: usize, envelope: &Envelope, made: u64) -> Option<(usize, u64, String)> {
+    match envelope {
+        Envelope { call, message: Message::ToMaster(ToMaster::Hello(Ok(signature))) } if *call > made => {
+            Some((from, *call, signature.name.clone()))
+        }
+        _ => None,
     }
 }

@@ -56,9 +56,9 @@ where
     // Ranks have whole leaves: the first one begins where this rank's items do.
     let [start, end] = [own.start, own.end].map(|at| at.div_ceil(leaves.leaf));
     let longest = ((end - start) / (RUNS_PER_THREAD * threads as u64)).max(1);
-    let driven = rank.meanwhile(|| compute(&computation, start..end, longest, spec.retries))?;
+    let driven = rank.meanwhile(|| compute(&computation, start..end, longest, spec.retries));
     rank.progress.end();
-    let driven = if_all(rank, driven)?;
+    let driven = if_all(rank, driven?)?;
     let report = own_report(rank, &driven);
     let (value, ranks) = reduce(rank, &computation, report, spec.to_all)?;
     let made = Made { call, unit: source.unit(), leaves, begun, left_out: Vec::new() };

@@ -193,9 +193,6 @@ fn complete<T>(segments: Segments<Option<T>>, call: &str, place: &Place) -> Resu
     })
 }
 
-/// The parts of one owner as they travel.
-type Packed = Vec<(Extent, ByteBuf)>;
-
 impl Encoding<'_> {
     fn pack_parts<T: Cut + Serialize>(
         &self,
@@ -203,21 +200,16 @@ impl Encoding<'_> {
         owners: &[usize],
         size: usize,
     ) -> Result<Parcels, Error> {
-        let mut packed: Vec<Packed> = vec![Vec::new(); owners.len()];
+        let mut cut: Vec<Vec<(Extent, Option<T>)>> = owners.iter().map(|_| Vec::new()).collect();
         while let Some((extent, value)) = segments.take_first(|_| true) {
-            let parts = match value {
-                Some(value) => value.cut(owners.len()).into_iter().map(Some).collect(),
-                None => (0..owners.len()).map(|_| None).collect::<Vec<Option<T>>>(),
-            };
-            for (packed, part) in packed.iter_mut().zip(parts) {
-                packed.push((extent, ByteBuf::from(self.encode(&part)?)));
-            }
+            let mut parts = value.map(|value| value.cut(owners.len()).into_iter());
+            cut.iter_mut().for_each(|cut| cut.push((extent, parts.as_mut().and_then(Iterator::next))));
         }
-        let mut parts = vec![Vec::new(); size];
-        for (owner, packed) in owners.iter().zip(packed) {
-            parts[*owner] = wire::encode(&packed).expect("extents and bytes are plain data");
+        let mut packed = vec![Vec::new(); size];
+        for (owner, cut) in owners.iter().zip(cut) {
+            packed[*owner] = wire::encode(&cut).map_err(|message| self.encoding::<T>("encoded", message))?;
         }
-        Ok(Parcels::of(parts))
+        Ok(Parcels::of(packed))
     }
 
     fn merge_parts<T: DeserializeOwned>(
@@ -228,8 +220,9 @@ impl Encoding<'_> {
     ) -> Result<Segments<Option<T>>, Error> {
         let mut merged = Segments::new(leaves);
         for bytes in arrived.iter().filter(|bytes| !bytes.is_empty()) {
-            for (extent, bytes) in self.decode::<Packed>(bytes)? {
-                let part = self.decode(&bytes)?;
+            let parts: Vec<(Extent, Option<T>)> =
+                wire::decode(bytes).map_err(|message| self.encoding::<T>("decoded", message))?;
+            for (extent, part) in parts {
                 merged.merge(extent, part, &mut combine)?;
             }
         }
