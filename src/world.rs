@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::call::{self, Spec};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::job::Over;
+use crate::keyed::budget::Budget;
 use crate::launch::{Introduction, Roster, in_one_process, leave_word};
 use crate::pool::Pool;
 use crate::rank::{ROOT_FIRST, Rank, new_pool};
@@ -321,6 +322,15 @@ impl World {
     }
 
     /// Makes a call on this rank and on the ranks that follow it in this process.
+    /// What a rank may have in memory, and where the keys of a call are on the disk beyond that; shared by the ranks of this
+    /// process that have one `main`.
+    pub(crate) fn budget(&self) -> Option<Arc<Budget>> {
+        let inner = self.inner.borrow();
+        let ranks = 1 + inner.followers.len();
+        let bound = inner.rank.memory?.saturating_mul(ranks as u64);
+        Some(Budget::new(bound, ranks * self.threads(), &self.place))
+    }
+
     pub(crate) fn call<S, K>(
         &self,
         spec: &Spec,

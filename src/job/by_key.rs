@@ -12,7 +12,8 @@ use super::{NoIdentity, Over};
 use crate::array::op::BuiltIn;
 use crate::error::Result;
 use crate::keyed::emit::{Keyed, Pairs};
-use crate::keyed::table::Table;
+use crate::keyed::table::{self, Table};
+use crate::keyed::tables::Tables;
 use crate::reduce::collective::Value;
 use crate::reduce::parts::reduce_to_parts;
 use crate::shards::sharded::Sharded;
@@ -64,7 +65,13 @@ impl<'w, S: Source> Over<'w, S, NoIdentity> {
     /// is done is written as for any other call.
     ///
     /// **Memory.** Each thread has a table of the batch that it works on, and each rank one of each of its segments: all keys
-    /// that it has met. While tables travel, they are in memory up to three times.
+    /// that it has met, and while they travel up to three times. Where that is too much, set `RANKFOLD_MEMORY` to what a rank
+    /// may use, such as `512MiB`: larger tables are then written to the rank's own disk (`RANKFOLD_SCRATCH`), sorted by hash, and
+    /// travel in as many rounds as it takes; the result has the same bits. What is not bounded is one leaf's table (if order
+    /// matters), the result that is asked for, and what a journal holds of a segment while it is written.
+    ///
+    /// **Messages.** Three collectives for each round, one round unless tables were written to the disk; one more if
+    /// `RANKFOLD_MEMORY` is set; and one or two for the result.
     ///
     /// # Examples
     ///
@@ -88,7 +95,9 @@ impl<'w, S: Source> Over<'w, S, NoIdentity> {
         C: Fn(V, V) -> V + Sync + 'static,
     {
         let any_order = BuiltIn::of::<V, C>().is_some_and(BuiltIn::is_exact);
-        ByKey { over: self, kernel: Keyed { mapper, combiner, select: None, pairs: PhantomData }, any_order }
+        let budget = self.world.budget();
+        let kernel = Keyed { mapper, combiner, select: None, budget, pairs: PhantomData };
+        ByKey { over: self, kernel, any_order }
     }
 
     /// [`reduce_by_key`](Self::reduce_by_key) with a mapper that is given many items at once, as in
@@ -194,7 +203,8 @@ where
     where
         V: Ord,
     {
-        self.kernel.select = Some((|table, count| Table(highest(table.0, count).into_iter().collect()), count));
+        let select = |table: Table<K, V>, count| table::Pairs::from_iter(highest(table.pairs, count)).into();
+        self.kernel.select = Some((select, count));
         Ok(highest(self.pairs(format!("reduce_by_key, the top {count}").into())?, count))
     }
 
@@ -232,7 +242,7 @@ where
             world.call(&spec, &source, &kernel, reduce_to_parts)?
         };
         let mut pairs: Vec<(K, V)> = match value {
-            Value::Here(table) | Value::Part(table) => table.0.into_iter().collect(),
+            Value::Here(tables) | Value::Part(tables) => tables.into_pairs().into_iter().collect(),
             Value::OnRoot | Value::Empty => Vec::new(),
         };
         pairs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -241,7 +251,7 @@ where
 
     fn pairs(self, operation: Cow<'static, str>) -> Result<Vec<(K, V)>> {
         let Self { over, kernel, any_order } = self;
-        let finish = |table: Table<K, V>| table.0.into_iter().collect();
+        let finish = |tables: Tables<K, V>| tables.into_pairs().into_iter().collect();
         if any_order {
             over.make_in_parts(operation, &kernel.in_any_order(), finish, |_| Some(Vec::new()))
         } else {

@@ -4,11 +4,17 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use hashbrown::hash_map::{Entry, EntryRef, OccupiedEntry};
 use rustc_hash::FxBuildHasher;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use super::budget::Budget;
 use super::table::Table;
+use super::tables::{Round, Tables};
+use crate::extent::Extent;
 use crate::source::Source;
 use crate::worker::compute::{At, Kernel, Runs};
 
@@ -34,7 +40,7 @@ pub struct Pairs<'t, K, V, C> {
 
 impl<K, V, C> fmt::Debug for Pairs<'_, K, V, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pairs").field("keys", &self.table.0.len()).finish_non_exhaustive()
+        f.debug_struct("Pairs").field("keys", &self.table.pairs.len()).finish_non_exhaustive()
     }
 }
 
@@ -45,7 +51,8 @@ impl<K: Eq + Hash, V: Clone, C: Fn(V, V) -> V> Pairs<'_, K, V, C> {
     ///
     /// See [`Pairs`].
     pub fn add(&mut self, key: K, value: V) {
-        match self.table.0.entry(key) {
+        self.table.came += 1;
+        match self.table.pairs.entry(key) {
             Entry::Vacant(entry) => drop(entry.insert(value)),
             Entry::Occupied(entry) => combine(self.combiner, entry, value),
         }
@@ -75,7 +82,8 @@ impl<K: Eq + Hash, V: Clone, C: Fn(V, V) -> V> Pairs<'_, K, V, C> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        match self.table.0.entry_ref(key) {
+        self.table.came += 1;
+        match self.table.pairs.entry_ref(key) {
             EntryRef::Vacant(entry) => drop(entry.insert_with_key(key.to_owned(), value)),
             EntryRef::Occupied(entry) => combine(self.combiner, entry, value),
         }
@@ -102,64 +110,79 @@ pub(crate) struct Keyed<M, C, K, V, const ANY_ORDER: bool> {
     pub combiner: C,
     /// What is wanted of a table that is complete, and how many pairs of it.
     pub select: Option<(Select<K, V>, usize)>,
+    /// Where there is a bound on memory.
+    pub budget: Option<Arc<Budget>>,
     pub pairs: PhantomData<fn() -> (K, V)>,
 }
 
 impl<M, C, K, V> Keyed<M, C, K, V, false> {
     pub fn in_any_order(self) -> Keyed<M, C, K, V, true> {
-        let Self { mapper, combiner, select, pairs } = self;
-        Keyed { mapper, combiner, select, pairs }
+        let Self { mapper, combiner, select, budget, pairs } = self;
+        Keyed { mapper, combiner, select, budget, pairs }
     }
 }
 
 impl<S, M, C, K, V, const ANY_ORDER: bool> Kernel<S> for Keyed<M, C, K, V, ANY_ORDER>
 where
     S: Source,
-    K: Eq + Hash + Send,
-    V: Send,
+    K: Eq + Hash + Serialize + DeserializeOwned + Send,
+    V: Serialize + DeserializeOwned + Send,
     M: Fn(S::Item, &mut Pairs<'_, K, V, C>) + Sync,
     C: Fn(V, V) -> V + Sync,
 {
-    type Partial = Table<K, V>;
+    type Partial = Tables<K, V>;
     const RUNS: Runs = if ANY_ORDER { Runs::Pieces } else { Runs::Leaf };
 
-    fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<Table<K, V>> {
+    fn fold(&self, items: S::Batch, at: &At<'_>) -> Option<Tables<K, V>> {
         Kernel::<S>::fold_some(self, items.into_iter(), at)
     }
 
-    fn fold_some(&self, items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<Table<K, V>> {
-        let mut table = Table::default();
-        self.take_down(&mut table, items, at);
-        Some(table)
+    fn fold_some(&self, items: impl Iterator<Item = S::Item>, at: &At<'_>) -> Option<Tables<K, V>> {
+        Some(self.take_down(Tables::default(), items, at))
     }
 
-    fn fold_on(&self, mut before: Table<K, V>, items: S::Batch, at: &At<'_>) -> Option<Table<K, V>> {
-        self.take_down(&mut before, items.into_iter(), at);
-        Some(before)
+    fn fold_on(&self, before: Tables<K, V>, items: S::Batch, at: &At<'_>) -> Option<Tables<K, V>> {
+        Some(self.take_down(before, items.into_iter(), at))
     }
 
-    fn combine(&self, left: Table<K, V>, right: Table<K, V>) -> Table<K, V> {
-        left.merge(right, &self.combiner)
+    fn combine(&self, left: Tables<K, V>, right: Tables<K, V>) -> Tables<K, V> {
+        left.merge(right, &self.combiner, self.budget.as_ref())
     }
 
-    fn finish(&self, part: Table<K, V>) -> Table<K, V> {
+    fn rounds(&self, partials: &[(Extent, Option<Tables<K, V>>)]) -> Option<u64> {
+        let budget = self.budget.as_ref()?;
+        budget.close();
+        Some(budget.rounds(partials.iter().filter_map(|(_, tables)| tables.as_ref()).map(Tables::bytes).sum()))
+    }
+
+    fn split(&self, mut partial: Tables<K, V>, round: Round) -> Result<(Tables<K, V>, Option<Tables<K, V>>), String> {
+        let now = partial.take(round, &self.combiner)?;
+        Ok((Tables::Here(now), Some(partial)))
+    }
+
+    fn finish(&self, part: Tables<K, V>) -> Tables<K, V> {
         match self.select {
-            Some((select, count)) => select(part, count),
+            Some((select, count)) => Tables::Here(select(part.into_pairs().into(), count)),
             None => part,
         }
     }
 }
 
-impl<M, C, K, V, const ANY_ORDER: bool> Keyed<M, C, K, V, ANY_ORDER> {
-    fn take_down<I>(&self, table: &mut Table<K, V>, items: impl Iterator<Item = I>, at: &At<'_>)
+impl<M, C, K: Eq + Hash + Serialize, V: Serialize, const ANY_ORDER: bool> Keyed<M, C, K, V, ANY_ORDER> {
+    fn take_down<I>(&self, mut tables: Tables<K, V>, items: impl Iterator<Item = I>, at: &At<'_>) -> Tables<K, V>
     where
         M: Fn(I, &mut Pairs<'_, K, V, C>),
     {
         for item in items {
-            (self.mapper)(item, &mut Pairs { table, combiner: &self.combiner });
+            (self.mapper)(item, &mut Pairs { table: tables.last(), combiner: &self.combiner });
             if !at.goes_on() {
                 break;
             }
+            // In the order of the tree, a leaf has one table, however large it is.
+            if let Some(budget) = self.budget.as_ref().filter(|_| ANY_ORDER) {
+                tables.relieve_last(budget);
+            }
         }
+        tables.relieved(self.budget.as_ref())
     }
 }

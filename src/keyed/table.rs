@@ -1,32 +1,78 @@
-//! Keys with their values, as a partial: merged key by key, and cut by the hashes of keys.
+//! Keys with their values in memory: merged key by key, and cut by the hashes of keys.
 
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use rustc_hash::FxBuildHasher;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::reduce::parts::Cut;
+use super::budget::{Budget, Counted};
+use crate::wire;
+
+/// Pairs that are looked at to learn how much memory all take.
+const SAMPLES: usize = 32;
+/// The longest pair that is measured; who has longer ones has few of them.
+const PAIR_MOST: usize = 1 << 24;
+/// What an allocator adds to what it is asked for, of a key or value that owns something.
+const ALLOCATION: u64 = 32;
+/// Pairs that come between two measurements, at least.
+const PAIRS_LEAST: u64 = 1024;
 
 /// The hash has no seed: which rank has a key is the same in every run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(bound(
-    serialize = "K: Serialize + Eq + Hash, V: Serialize",
-    deserialize = "K: Deserialize<'de> + Eq + Hash, V: Deserialize<'de>"
-))]
-pub(crate) struct Table<K, V>(pub HashMap<K, V, FxBuildHasher>);
+pub(crate) type Pairs<K, V> = HashMap<K, V, FxBuildHasher>;
+
+/// A table of pairs, and what it takes of a budget.
+#[derive(Debug)]
+pub(crate) struct Table<K, V> {
+    pub pairs: Pairs<K, V>,
+    /// As far as it was measured.
+    pub counted: Counted,
+    /// Pairs that came, also for keys that were there.
+    pub came: u64,
+    /// When to measure again.
+    due: u64,
+}
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self(HashMap::default())
+        HashMap::default().into()
+    }
+}
+
+impl<K, V> From<Pairs<K, V>> for Table<K, V> {
+    fn from(pairs: Pairs<K, V>) -> Self {
+        Self { pairs, counted: Counted::default(), came: 0, due: PAIRS_LEAST }
+    }
+}
+
+impl<K: Eq + Hash + Serialize, V: Serialize> Table<K, V> {
+    /// Whether so many pairs came that it should be measured again.
+    pub fn is_due(&self) -> bool {
+        self.came >= self.due
+    }
+
+    /// Counts the memory that the table takes, and tells how much that is.
+    ///
+    /// What keys and values own is estimated from the bytes that some of them have on the way to another rank.
+    pub fn measure(&mut self, budget: &Arc<Budget>) -> u64 {
+        let mut bytes = self.pairs.allocation_size() as u64;
+        if std::mem::needs_drop::<(K, V)>() && !self.pairs.is_empty() {
+            let sampled = self.pairs.len().min(SAMPLES);
+            let lengths = self.pairs.iter().take(sampled).map(|pair| wire::length_up_to(&pair, PAIR_MOST) + ALLOCATION);
+            bytes += lengths.sum::<u64>() * self.pairs.len() as u64 / sampled as u64;
+        }
+        self.due = self.came + PAIRS_LEAST.max(self.pairs.len() as u64 / 8);
+        self.counted.set(budget, bytes);
+        bytes
     }
 }
 
 impl<K: Eq + Hash, V> Table<K, V> {
     /// Both, with the values of keys that are in both combined, this one's first. The smaller one is taken apart.
     pub fn merge(self, right: Self, combine: &impl Fn(V, V) -> V) -> Self {
-        if self.0.len() >= right.0.len() {
+        if self.pairs.len() >= right.pairs.len() {
             self.take_in(right, combine)
         } else {
             right.take_in(self, |mine, theirs| combine(theirs, mine))
@@ -34,8 +80,9 @@ impl<K: Eq + Hash, V> Table<K, V> {
     }
 
     fn take_in(mut self, other: Self, combine: impl Fn(V, V) -> V) -> Self {
-        for (key, theirs) in other.0 {
-            match self.0.entry(key) {
+        self.came += other.came;
+        for (key, theirs) in other.pairs {
+            match self.pairs.entry(key) {
                 Entry::Vacant(entry) => drop(entry.insert(theirs)),
                 Entry::Occupied(entry) => drop(entry.replace_entry_with(|_, mine| Some(combine(mine, theirs)))),
             }
@@ -44,10 +91,21 @@ impl<K: Eq + Hash, V> Table<K, V> {
     }
 }
 
+/// Where a key is in the order of hashes, in which pairs lie on the disk and travel.
+pub(crate) fn place_of<K: Hash + ?Sized>(key: &K) -> u64 {
+    // The part that a key belongs to depends on the upper half, so that what travels at a time is spread over all ranks.
+    mix(FxBuildHasher.hash_one(key)).rotate_left(32)
+}
+
 /// The part of a key, of so many.
 pub(crate) fn part_of<K: Hash + ?Sized>(key: &K, parts: usize) -> usize {
     // The upper bits decide: within a table, the lower ones do.
-    ((u128::from(mix(FxBuildHasher.hash_one(key))) * parts as u128) >> 64) as usize
+    scaled(mix(FxBuildHasher.hash_one(key)), parts as u64) as usize
+}
+
+/// A number of all that 64 bits can be, as one of so many.
+pub(crate) fn scaled(number: u64, of: u64) -> u64 {
+    ((u128::from(number) * u128::from(of)) >> 64) as u64
 }
 
 /// Spreads what differs in any bit over all of them (the finalizer of `MurmurHash3` by Appleby, which is in the public domain).
@@ -57,19 +115,21 @@ fn mix(mut hash: u64) -> u64 {
     hash ^ (hash >> 33)
 }
 
-impl<K: Eq + Hash, V> Cut for Table<K, V> {
-    fn cut(self, parts: usize) -> Vec<Self> {
+impl<K: Eq + Hash, V> Table<K, V> {
+    /// The pairs of each part.
+    pub fn cut(self, parts: usize) -> Vec<Self> {
         let mut cut: Vec<Self> = (0..parts).map(|_| Self::default()).collect();
-        for (key, value) in self.0 {
-            cut[part_of(&key, parts)].0.insert(key, value);
+        for (key, value) in self.pairs {
+            cut[part_of(&key, parts)].pairs.insert(key, value);
         }
         cut
     }
 
-    fn join(parts: Vec<Self>) -> Self {
-        let mut parts = parts.into_iter();
-        let mut whole = parts.next().expect("at least one part");
-        parts.for_each(|part| whole.0.extend(part.0));
+    /// The pairs of tables that have no key in common.
+    pub fn join(tables: impl IntoIterator<Item = Self>) -> Self {
+        let mut tables = tables.into_iter();
+        let mut whole = tables.next().unwrap_or_default();
+        tables.for_each(|table| whole.pairs.extend(table.pairs));
         whole
     }
 }
@@ -80,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn table(pairs: &[(u8, String)]) -> Table<u8, String> {
-        let one = |(key, value): &(u8, String)| Table([(*key, value.clone())].into_iter().collect());
+        let one = |(key, value): &(u8, String)| Table::from(Pairs::from_iter([(*key, value.clone())]));
         pairs.iter().map(one).fold(Table::default(), |all, next| all.merge(next, &|a, b| a + &b))
     }
 
@@ -92,7 +152,7 @@ mod tests {
         ) {
             let (left, right) = pairs.split_at(cut.min(pairs.len()));
             let merged = table(left).merge(table(right), &|a, b| a + &b);
-            prop_assert_eq!(merged.0, table(&pairs).0);
+            prop_assert_eq!(merged.pairs, table(&pairs).pairs);
         }
 
         #[test]
@@ -100,12 +160,12 @@ mod tests {
             pairs in prop::collection::vec((any::<u8>(), "[a-z]"), 0..200), parts in 1usize..9,
         ) {
             let whole = table(&pairs);
-            let cut = whole.clone().cut(parts);
-            prop_assert_eq!(cut.iter().map(|part| part.0.len()).sum::<usize>(), whole.0.len());
+            let cut = table(&pairs).cut(parts);
+            prop_assert_eq!(cut.iter().map(|part| part.pairs.len()).sum::<usize>(), whole.pairs.len());
             for (number, part) in cut.iter().enumerate() {
-                prop_assert!(part.0.keys().all(|key| part_of(key, parts) == number));
+                prop_assert!(part.pairs.keys().all(|key| part_of(key, parts) == number));
             }
-            prop_assert_eq!(Table::join(cut).0, whole.0);
+            prop_assert_eq!(Table::join(cut).pairs, whole.pairs);
         }
     }
 

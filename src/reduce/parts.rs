@@ -4,6 +4,8 @@
 //! the rank that merges such parts, at most once: a reduce-scatter. What is merged there, and in which order, is given by the
 //! tree over the leaves as ever, so the result does not depend on how many ranks there are, nor on where segments are.
 //!
+//! Where there is no memory for all that travels, it goes in rounds: the same keys of all ranks at a time.
+//!
 //! A failure on any rank is told to all before anybody takes a result, so every rank leaves the call with the same error.
 
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use super::exchange::{Parcels, exchange, one_after_the_other, spread};
 use super::segment::Segments;
 use crate::error::{Error, ErrorKind, Place};
 use crate::extent::Extent;
+use crate::keyed::tables::Round;
 use crate::meeting;
 use crate::rank::Rank;
 use crate::report::RankReport;
@@ -34,6 +37,9 @@ pub(crate) trait Cut: Sized {
     /// The whole again, from all parts in their order.
     fn join(parts: Vec<Self>) -> Self;
 }
+
+/// Segments that have not travelled yet, or a part of each.
+type Bundle<T> = Vec<(Extent, Option<T>)>;
 
 /// Makes something of the part of the result that each rank that is not lost has merged. Collective: every rank must call it,
 /// after every leaf was computed somewhere.
@@ -53,25 +59,26 @@ where
     K::Partial: Cut + Serialize + DeserializeOwned,
     R: Default + Send,
 {
-    let call = computation.call;
-    let mine = computation.take_segments();
+    let mut mine: Bundle<K::Partial> = Vec::new();
+    let mut segments = computation.take_segments();
+    while let Some(segment) = segments.take_first(|_| true) {
+        mine.push(segment);
+    }
     rank.begin_vigil();
-    let kernel = Encoding { call, place: computation.place };
-    let owners: Vec<usize> = (0..rank.size()).filter(|other| !rank.lost.contains(other)).collect();
-    let (leaves, size) = (mine.leaves(), rank.size());
-    // Whoever has failed sends nothing, so that the others get as far as to be told.
-    let packed = rank.meanwhile(|| kernel.pack_parts(mine, &owners, size))?;
-    let (packed, failure) = match packed {
-        Ok(packed) => (packed, None),
-        Err(error) => (Parcels::of(vec![Vec::new(); size]), Some(error)),
-    };
-    let arrived = exchange(rank, packed)?;
-    let combine = |extent, left, right| computation.combine(left, right, computation.items_of(extent));
-    let place = rank.place.clone();
+    let rounds = rounds_of_all(rank, computation, &mine)?;
+    let (mut parts, mut failure) = (Vec::new(), None);
+    for number in 0..rounds {
+        let round = Round { number, of: rounds };
+        match one_round(rank, computation, &mut mine, round, failure.is_some())? {
+            Ok(part) => parts.extend(part),
+            // The first one is the reason.
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
     let part = rank.meanwhile(|| {
         failure.map_or(Ok(()), Err)?;
-        let merged = kernel.merge_parts(&arrived, leaves, combine)?;
-        finish(complete(merged, call, &place)?)
+        let whole = if parts.len() > 1 { computation.finish(Some(K::Partial::join(parts)))? } else { parts.pop() };
+        finish(whole)
     })?;
     let told = part.as_ref().map(|_| report).map_err(Error::clone);
     let reports = tell_all(rank, &told)?;
@@ -82,6 +89,74 @@ where
         return Err(error.clone().on_rank(rank.rank()));
     }
     Ok((part.unwrap_or_default(), reports.into_iter().flatten().collect()))
+}
+
+/// As many rounds as the rank needs that needs most of them. Collective, without the ranks that are lost.
+fn rounds_of_all<S, K>(
+    rank: &mut Rank,
+    computation: &Computation<'_, S, K>,
+    mine: &Bundle<K::Partial>,
+) -> Result<u64, Error>
+where
+    S: Source,
+    K: Kernel<S>,
+{
+    match computation.kernel.rounds(mine) {
+        // A bound on memory is the same on all ranks, and so is the kernel.
+        Some(rounds) => Ok(tell_all(rank, &rounds)?.into_iter().max().unwrap_or(1)),
+        None => Ok(1),
+    }
+}
+
+/// What travels in a round goes to those who merge it, and this rank merges its part of it. Collective, without the ranks that
+/// are lost; `has_failed` says that this one has in an earlier round, and has nothing to send.
+fn one_round<S, K>(
+    rank: &mut Rank,
+    computation: &Computation<'_, S, K>,
+    mine: &mut Bundle<K::Partial>,
+    round: Round,
+    has_failed: bool,
+) -> Result<Result<Option<K::Partial>, Error>, Error>
+where
+    S: Source,
+    K: Kernel<S>,
+    K::Partial: Cut + Serialize + DeserializeOwned,
+{
+    let kernel = Encoding { call: computation.call, place: computation.place };
+    let owners: Vec<usize> = (0..rank.size()).filter(|other| !rank.lost.contains(other)).collect();
+    let (leaves, size) = (computation.leaves(), rank.size());
+    let split = |(extent, partial): &mut (Extent, Option<K::Partial>)| {
+        let Some(whole) = partial.take() else { return Ok((*extent, None)) };
+        let (now, rest) = computation.split(*extent, whole, round)?;
+        *partial = rest;
+        Ok((*extent, Some(now)))
+    };
+    let mut now = || mine.iter_mut().map(split).collect::<Result<Bundle<K::Partial>, Error>>();
+    let merge = |merged: &mut Segments<_>, parts: Bundle<K::Partial>| {
+        let mut combine = |extent, left, right| computation.combine(left, right, computation.items_of(extent));
+        parts.into_iter().try_for_each(|(extent, part)| merged.merge(extent, part, &mut combine))
+    };
+    let mut merged = Segments::new(leaves);
+    let place = rank.place.clone();
+    if size == 1 {
+        return rank.meanwhile(|| {
+            merge(&mut merged, now()?)?;
+            computation.finish(complete(merged, computation.call, &place)?)
+        });
+    }
+    // Whoever has failed sends nothing, so that the others get as far as to be told.
+    let nothing = || Parcels::of(vec![Vec::new(); size]);
+    let packed =
+        rank.meanwhile(|| if has_failed { Ok(nothing()) } else { kernel.pack_parts(now()?, &owners, size) })?;
+    let (packed, failure) = packed.map_or_else(|error| (nothing(), Some(error)), |packed| (packed, None));
+    let arrived = exchange(rank, packed)?;
+    rank.meanwhile(|| {
+        failure.map_or(Ok(()), Err)?;
+        for bytes in arrived.iter().filter(|bytes| !bytes.is_empty()) {
+            merge(&mut merged, kernel.unpack_parts(bytes)?)?;
+        }
+        computation.finish(complete(merged, computation.call, &place)?)
+    })
 }
 
 /// Merges part by part, and puts the parts together on every rank. Collective: every rank must call it, after every leaf was
@@ -103,8 +178,8 @@ where
 {
     let kernel = Encoding { call: computation.call, place: computation.place };
     if rank.size() == 1 {
-        let whole = complete(computation.take_segments(), computation.call, &rank.place)?;
-        return Ok((computation.finish(whole)?.map_or(Value::Empty, Value::Here), vec![report]));
+        let (whole, reports) = reduce_in_parts(rank, computation, report, Ok)?;
+        return Ok((whole.map_or(Value::Empty, Value::Here), reports));
     }
     if rank.lost.contains(&rank.rank()) {
         // This rank was given up, and has come back: rank 0 tells it what came out.
@@ -113,8 +188,7 @@ where
             kernel.decode::<Result<Vec<ByteBuf>, Error>>(&bytes)?.map_err(|error| error.on_rank(rank.rank()))?;
         return Ok((whole(&kernel, parts.iter().map(|part| &part[..]))?, vec![report]));
     }
-    let finish = |part| kernel.encode(&computation.finish(part)?);
-    let gathered = reduce_in_parts(rank, computation, report, finish);
+    let gathered = reduce_in_parts(rank, computation, report, |part| kernel.encode(&part));
     let gathered = gathered.and_then(|(bytes, reports)| Ok((gather_everywhere(rank, bytes)?, reports)));
     if rank.rank() == 0 && !rank.lost.is_empty() {
         let parts = |all: &Parcels| all.iter().filter(|part| !part.is_empty()).map(ByteBuf::from).collect();
@@ -194,14 +268,9 @@ fn complete<T>(segments: Segments<Option<T>>, call: &str, place: &Place) -> Resu
 }
 
 impl Encoding<'_> {
-    fn pack_parts<T: Cut + Serialize>(
-        &self,
-        mut segments: Segments<Option<T>>,
-        owners: &[usize],
-        size: usize,
-    ) -> Result<Parcels, Error> {
+    fn pack_parts<T: Cut + Serialize>(&self, now: Bundle<T>, owners: &[usize], size: usize) -> Result<Parcels, Error> {
         let mut cut: Vec<Vec<(Extent, Option<T>)>> = owners.iter().map(|_| Vec::new()).collect();
-        while let Some((extent, value)) = segments.take_first(|_| true) {
+        for (extent, value) in now {
             let mut parts = value.map(|value| value.cut(owners.len()).into_iter());
             cut.iter_mut().for_each(|cut| cut.push((extent, parts.as_mut().and_then(Iterator::next))));
         }
@@ -212,20 +281,7 @@ impl Encoding<'_> {
         Ok(Parcels::of(packed))
     }
 
-    fn merge_parts<T: DeserializeOwned>(
-        &self,
-        arrived: &Parcels,
-        leaves: u64,
-        mut combine: impl FnMut(Extent, Option<T>, Option<T>) -> Result<Option<T>, Error>,
-    ) -> Result<Segments<Option<T>>, Error> {
-        let mut merged = Segments::new(leaves);
-        for bytes in arrived.iter().filter(|bytes| !bytes.is_empty()) {
-            let parts: Vec<(Extent, Option<T>)> =
-                wire::decode(bytes).map_err(|message| self.encoding::<T>("decoded", message))?;
-            for (extent, part) in parts {
-                merged.merge(extent, part, &mut combine)?;
-            }
-        }
-        Ok(merged)
+    fn unpack_parts<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<Bundle<T>, Error> {
+        wire::decode(bytes).map_err(|message| self.encoding::<T>("decoded", message))
     }
 }

@@ -14,6 +14,7 @@ use super::precautions::Guard;
 use super::table::{self, Table};
 use crate::error::{Error, ErrorKind, Place, Role};
 use crate::extent::{Extent, Leaves, floor_power_of_two};
+use crate::keyed::tables::Round;
 use crate::master::coverage::Coverage;
 use crate::reduce::encoding::Encoding;
 use crate::reduce::segment::{Inserted, Segments};
@@ -86,7 +87,19 @@ pub(crate) trait Kernel<S: Source>: Sync {
 
     fn combine(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
 
-    /// What is wanted of a part, where partials are merged part by part, when it is complete.
+    /// In how many rounds the partials of this rank had better travel, so that there is memory for what does; nothing if none
+    /// of this kernel ever needs more than one. Asked once, when all is computed.
+    fn rounds(&self, _partials: &[(Extent, Option<Self::Partial>)]) -> Option<u64> {
+        None
+    }
+
+    /// What of a partial travels in a round, and the rest. Equal rounds of all partials belong together.
+    fn split(&self, partial: Self::Partial, _round: Round) -> Result<(Self::Partial, Option<Self::Partial>), String> {
+        Ok((partial, None))
+    }
+
+    /// What is wanted of a part, where partials are merged part by part, when it is complete; asked of the part of each round,
+    /// and again of all of them together.
     fn finish(&self, part: Self::Partial) -> Self::Partial {
         part
     }
@@ -256,6 +269,22 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
             }),
             (left, right) => Ok(left.or(right)),
         }
+    }
+
+    /// What of a segment travels in a round, and the rest of it.
+    pub fn split(
+        &self,
+        extent: Extent,
+        partial: K::Partial,
+        round: Round,
+    ) -> Result<(K::Partial, Option<K::Partial>), Error> {
+        let items = self.items_of(extent);
+        let item = || format!("the partials of items {} to {}", items.start, items.end - 1);
+        catch(|| self.kernel.split(partial, round))
+            .map_err(|caught| self.panicked(Role::Combiner, item(), caught))?
+            .map_err(|message| {
+                ErrorKind::Internal { call: self.call.to_owned(), place: self.place.clone(), message }.into()
+            })
     }
 
     /// What is wanted of a part that is complete.

@@ -2,10 +2,12 @@
 //!
 //! Nobody else may look into it, and it is removed with the last of what is in it: also when a panic unwinds, and not when
 //! the process is killed. A file holds one value; its name means nothing.
+//!
+//! Many short pieces that are read in another order go to a [`Pile`], a file without a name.
 
 use std::fs::{DirBuilder, File, OpenOptions, remove_dir_all, remove_file};
 use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,19 +36,32 @@ pub(crate) fn place() -> PathBuf {
     named.map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
+/// Pieces one after the other, in a file that is gone with the process, however that ends.
+#[derive(Debug)]
+pub(crate) struct Pile {
+    file: File,
+    length: AtomicU64,
+}
+
+/// Makes what did not exist before, below the place for it.
+fn make<T>(make: impl Fn(&PathBuf) -> Result<T>) -> Result<(PathBuf, T)> {
+    loop {
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let path = place().join(format!("rankfold-{}-{number}", std::process::id()));
+        match make(&path) {
+            Ok(made) => return Ok((path, made)),
+            // Left behind by a process of this number that was killed, or of another machine's.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        }
+    }
+}
+
 impl Scratch {
     /// Makes a folder that did not exist before.
     pub fn new() -> Result<Self> {
-        loop {
-            let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-            let folder = place().join(format!("rankfold-{}-{number}", std::process::id()));
-            match DirBuilder::new().mode(0o700).create(&folder) {
-                Ok(()) => return Ok(Self { folder, files: AtomicU64::new(0) }),
-                // Left behind by a process of this number that was killed, or of another machine's.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::new(error.kind(), format!("{}: {error}", folder.display()))),
-            }
-        }
+        let (folder, ()) = make(|folder| DirBuilder::new().mode(0o700).create(folder))?;
+        Ok(Self { folder, files: AtomicU64::new(0) })
     }
 
     /// Writes a value.
@@ -57,6 +72,28 @@ impl Scratch {
         let sheet = Sheet { path, length: bytes.len(), _folder: Arc::clone(self) };
         file.write_all(bytes)?;
         Ok(sheet)
+    }
+}
+
+impl Pile {
+    pub fn new() -> Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let (path, file) = make(|path| options.open(path))?;
+        remove_file(path)?;
+        Ok(Self { file, length: AtomicU64::new(0) })
+    }
+
+    /// Adds a piece, and tells where it is.
+    pub fn append(&self, bytes: &[u8]) -> Result<u64> {
+        let at = self.length.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.file.write_all_at(bytes, at)?;
+        Ok(at)
+    }
+
+    /// Reads a piece into a buffer of its length.
+    pub fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(buffer, at)
     }
 }
 
@@ -114,6 +151,20 @@ mod tests {
         assert_eq!(bytes, vec![7; 100_000]);
         drop(other);
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn pieces_of_a_pile_are_read_in_any_order() {
+        let pile = Pile::new().unwrap();
+        let places: Vec<u64> =
+            [&b"one"[..], b"", b"three"].into_iter().map(|piece| pile.append(piece).unwrap()).collect();
+        assert_eq!(places, [0, 3, 3]);
+        let mut buffer = [0; 5];
+        pile.read(places[2], &mut buffer).unwrap();
+        assert_eq!(&buffer, b"three");
+        pile.read(places[0], &mut buffer[..3]).unwrap();
+        assert_eq!(&buffer[..3], b"one");
+        assert!(pile.read(4, &mut buffer).is_err());
     }
 
     #[test]

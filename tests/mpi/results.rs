@@ -1,6 +1,7 @@
 //! The same results, bit for bit, on any number of ranks.
 
-use crate::support::{launcher, program, run_alone};
+use crate::support::folder::Folder;
+use crate::support::{Ended, launcher, program, run_alone};
 
 const RANKS: [usize; 5] = [1, 2, 3, 4, 8];
 
@@ -32,6 +33,33 @@ fn results_and_items_of_megabytes_arrive_whole() {
 fn arrays_and_tables_that_are_merged_part_by_part_have_the_same_bits_on_any_number_of_ranks() {
     let output = same_everywhere(&["test-spmd", "in-parts"]);
     assert!(output.contains("words [(\"0\", "), "{output}");
+}
+
+#[test]
+fn tables_for_which_there_is_no_memory_have_the_same_bits_and_leave_nothing_behind() {
+    let (folder, command) = (Folder::new("tables-on-disk"), ["test-spmd", "in-parts"]);
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let (path, expected) = (folder.path(), run_alone(&[], &command));
+    let short = [("RANKFOLD_MEMORY", "16KiB"), ("RANKFOLD_SCRATCH", path.as_str())];
+    let check = |ended: &Ended| {
+        assert_eq!(ended.output(), expected.output(), "{ended}");
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0, "{ended}");
+    };
+    for ranks in ["1", "3"] {
+        check(&run_alone(&[&short[..], &[("RANKFOLD_RANKS", ranks)]].concat(), &command));
+    }
+    // Where they cannot be written, they stay in memory, which is said once for each call; it shows that they would be written.
+    let nowhere = [("RANKFOLD_MEMORY", "16KiB"), ("RANKFOLD_SCRATCH", "/nowhere")];
+    let ended = run_alone(&nowhere, &command);
+    assert_eq!(ended.output(), expected.output());
+    ended.times(
+        2,
+        "rank 0 @: tables stay in memory, beyond RANKFOLD_MEMORY, since they cannot be written below /nowhere",
+    );
+    let Some(mpirun) = launcher() else { return };
+    for ranks in RANKS {
+        check(&mpirun.run_parts(&[(ranks, &short, &command)]));
+    }
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! What the tables of a call may have in memory on a rank, and where the rest of them goes.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::error::Place;
+use crate::lock::lock;
+use crate::worker::scratch::{self, Pile};
+
+/// A run is read in pieces of at most so many bytes, and of at least so many.
+const PIECES: std::ops::RangeInclusive<u64> = 4096..=65_536;
+
+/// A bound on memory, shared by all tables of a call on a rank.
+///
+/// Tables grow by doubling, and are in memory up to three times while they are written or sent, so what is there may be a
+/// quarter of the bound before the larger ones go.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    bound: u64,
+    /// Bytes of tables in memory.
+    held: AtomicU64,
+    threads: u64,
+    place: Place,
+    pile: Mutex<Option<Arc<Pile>>>,
+    is_told: AtomicBool,
+    /// Nothing is written any more.
+    is_closed: AtomicBool,
+}
+
+impl Budget {
+    pub fn new(bound: u64, threads: usize, place: &Place) -> Arc<Self> {
+        let (threads, pile) = (threads.max(1) as u64, Mutex::default());
+        let (held, is_told, is_closed) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { bound, held, threads, place: place.clone(), pile, is_told, is_closed })
+    }
+
+    /// Whether the larger tables should go to the disk.
+    pub fn is_short(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > self.bound / 4 && !self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// From now on tables travel: what arrives in a round is no more than there is memory for, and is wanted there.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// A table of fewer bytes is not worth a run of its own.
+    pub fn worth_a_run(&self) -> u64 {
+        self.bound / (16 * self.threads)
+    }
+
+    /// Bytes of a piece of a run: of all runs together, one piece of each is in memory when they are read.
+    pub fn piece(&self) -> usize {
+        (self.worth_a_run() / 256).clamp(*PIECES.start(), *PIECES.end()) as usize
+    }
+
+    /// In how many rounds so many bytes travel: what travels is there several times, as a table and as bytes.
+    pub fn rounds(&self, bytes: u64) -> u64 {
+        bytes.div_ceil((self.bound / 16).max(1)).max(1)
+    }
+
+    /// Where runs go; made when it is needed first.
+    pub fn pile(&self) -> std::io::Result<Arc<Pile>> {
+        let mut pile = lock(&self.pile);
+        if let Some(pile) = &*pile {
+            return Ok(Arc::clone(pile));
+        }
+        Ok(Arc::clone(pile.insert(Arc::new(Pile::new()?))))
+    }
+
+    /// Tables that cannot be written stay where they are, which is said once, and not tried again.
+    pub fn is_exceeded(&self, problem: &str) {
+        self.close();
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            eprintln!(
+                "rankfold: warning: {}: tables stay in memory, beyond RANKFOLD_MEMORY, since they cannot be written below {}: \
+                 {problem}; make room there, or name another folder with RANKFOLD_SCRATCH",
+                self.place,
+                scratch::place().display()
+            );
+        }
+    }
+}
+
+/// The bytes of something in memory, counted against a budget as long as this is there.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    budget: Option<Arc<Budget>>,
+    bytes: u64,
+}
+
+impl Counted {
+    /// It has so many bytes now.
+    pub fn set(&mut self, budget: &Arc<Budget>, bytes: u64) {
+        self.release();
+        budget.held.fetch_add(bytes, Ordering::Relaxed);
+        (self.budget, self.bytes) = (Some(Arc::clone(budget)), bytes);
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn release(&mut self) {
+        if let Some(budget) = self.budget.take() {
+            budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place {
+        Place { rank: 0, host: "here".into() }
+    }
+
+    #[test]
+    fn memory_is_short_while_more_than_a_quarter_of_the_bound_is_held() {
+        let budget = Budget::new(400, 1, &place());
+        let (mut one, mut other) = (Counted::default(), Counted::default());
+        one.set(&budget, 90);
+        assert!(!budget.is_short());
+        other.set(&budget, 30);
+        assert!(budget.is_short());
+        one.set(&budget, 60);
+        assert!(!budget.is_short());
+        other.set(&budget, 50);
+        assert!(budget.is_short());
+        drop(one);
+        assert!(!budget.is_short());
+        other.set(&budget, 500);
+        assert!(budget.is_short());
+        budget.close();
+        assert!(!budget.is_short());
+        drop(other);
+        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_on_the_disk_travels_in_as_many_rounds_as_fit() {
+        let budget = Budget::new(1 << 20, 2, &place());
+        assert_eq!([0, 1, 65_536, 65_537, 1 << 20].map(|bytes| budget.rounds(bytes)), [1, 1, 1, 2, 16]);
+        assert_eq!((budget.worth_a_run(), budget.piece()), (32_768, 4096));
+        assert_eq!(Budget::new(1 << 40, 2, &place()).piece(), 65_536);
+        assert_eq!(Budget::new(1, 64, &place()).rounds(3), 3);
+    }
+}

@@ -1,0 +1,319 @@
+//! Keys with their values, as the partial of a call: one table; or, where memory is short, several, in memory and on the
+//! disk, which are merged a part at a time when they travel.
+//!
+//! Tables that are not merged yet keep their places in the tree over the leaves, so the values of a key are combined in the
+//! same order as if there had been memory for all.
+
+use std::hash::Hash;
+use std::iter::Peekable;
+use std::sync::Arc;
+use std::vec::IntoIter;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::budget::{Budget, Counted};
+use super::run::{Placed, Run};
+use super::table::{Pairs, Table, place_of, scaled};
+use crate::reduce::parts::Cut;
+
+/// Beside others that are on the disk, a smaller table may stay in memory.
+const SMALL: u64 = 1 << 16;
+
+/// All pairs of an extent.
+#[derive(Debug, Deserialize)]
+#[serde(from = "Written<K, V>", bound = "K: DeserializeOwned + Eq + Hash, V: DeserializeOwned")]
+pub(crate) enum Tables<K, V> {
+    Here(Table<K, V>),
+    OnDisk(Run<K, V>),
+    /// Of the first and the second half, not merged yet.
+    Both(Box<(Self, Self)>),
+    /// In memory, on their way: those that have not gone yet, in the order of hashes.
+    Going(Peekable<IntoIter<Placed<K, V>>>, Counted),
+}
+
+/// The pairs that travel in one of several rounds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Round {
+    pub number: u64,
+    pub of: u64,
+}
+
+impl Round {
+    /// Whether pairs at this place have gone when the round ends.
+    fn is_over(self, place: u64) -> bool {
+        scaled(place, self.of) <= self.number
+    }
+}
+
+impl<K, V> Default for Tables<K, V> {
+    fn default() -> Self {
+        Self::Here(Table::default())
+    }
+}
+
+impl<K, V> Tables<K, V> {
+    /// The pairs of a result, which is one table.
+    pub fn into_pairs(self) -> Pairs<K, V> {
+        match self {
+            Self::Here(table) => table.pairs,
+            _ => unreachable!("what has travelled is one table"),
+        }
+    }
+
+    /// A table to which pairs can be added that come after all others.
+    pub fn last(&mut self) -> &mut Table<K, V> {
+        if !matches!(self, Self::Here(_)) {
+            match self {
+                Self::Both(both) if matches!(both.1, Self::Here(_)) => {}
+                _ => *self = Self::Both(Box::new((std::mem::take(self), Self::default()))),
+            }
+        }
+        match self {
+            Self::Here(table) => table,
+            Self::Both(both) => match &mut both.1 {
+                Self::Here(table) => table,
+                _ => unreachable!("it was just put there"),
+            },
+            _ => unreachable!("there is a table at the end now"),
+        }
+    }
+
+    /// Bytes, about: of what is on the disk exactly.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Here(table) => table.counted.bytes(),
+            Self::OnDisk(run) => run.bytes(),
+            Self::Both(both) => both.0.bytes() + both.1.bytes(),
+            Self::Going(_, counted) => counted.bytes(),
+        }
+    }
+}
+
+impl<K: Eq + Hash + Serialize, V: Serialize> Tables<K, V> {
+    /// Both, this one's values first.
+    pub fn merge(self, right: Self, combine: &impl Fn(V, V) -> V, budget: Option<&Arc<Budget>>) -> Self {
+        match (self, right) {
+            (Self::Here(left), Self::Here(right)) => Self::Here(left.merge(right, combine)).relieved(budget),
+            (left, right) => {
+                let relieved = |tables: Self| match budget {
+                    Some(budget) => tables.relieved_of(SMALL, budget),
+                    None => tables,
+                };
+                Self::Both(Box::new((relieved(left), relieved(right))))
+            }
+        }
+    }
+
+    /// On the disk, where memory is short and there is much of it.
+    pub fn relieved(self, budget: Option<&Arc<Budget>>) -> Self {
+        match budget {
+            Some(budget) => self.relieved_of(budget.worth_a_run(), budget),
+            None => self,
+        }
+    }
+
+    /// The last table goes to the disk, where memory is short and it has grown; for whom it does not matter where that is.
+    pub fn relieve_last(&mut self, budget: &Arc<Budget>) {
+        let last = match self {
+            Self::Both(both) => &mut both.1,
+            other => other,
+        };
+        if matches!(last, Self::Here(table) if table.is_due()) {
+            *last = std::mem::take(last).relieved(Some(budget));
+        }
+    }
+
+    fn relieved_of(self, least: u64, budget: &Arc<Budget>) -> Self {
+        let Self::Here(mut table) = self else { return self };
+        if table.measure(budget) < least || !budget.is_short() {
+            return Self::Here(table);
+        }
+        let Table { pairs, counted, .. } = table;
+        let sorted = sorted(pairs);
+        match Run::write(&sorted, budget) {
+            Ok(run) => Self::OnDisk(run),
+            Err(problem) => {
+                budget.is_exceeded(&problem);
+                let mut table: Table<K, V> = sorted.into_iter().map(|(_, pair)| pair).collect::<Pairs<K, V>>().into();
+                table.counted = counted;
+                Self::Here(table)
+            }
+        }
+    }
+}
+
+impl<K: Eq + Hash + DeserializeOwned, V: DeserializeOwned> Tables<K, V> {
+    /// Takes out what travels in a round, as one table. Rounds come in their order.
+    ///
+    /// # Errors
+    ///
+    /// The disk does not give back what was written.
+    pub fn take(&mut self, round: Round, combine: &impl Fn(V, V) -> V) -> Result<Table<K, V>, String> {
+        if let Self::Here(table) = self {
+            let table = std::mem::take(table);
+            if round.of == 1 {
+                return Ok(table);
+            }
+            *self = Self::Going(sorted(table.pairs).into_iter().peekable(), table.counted);
+        }
+        let mut taken = Table::default();
+        match self {
+            Self::Here(_) => unreachable!("it is on its way"),
+            Self::OnDisk(run) => {
+                while let Some((key, value)) = run.next_before(|place| round.is_over(place), place_of)? {
+                    taken.pairs.insert(key, value);
+                }
+            }
+            Self::Both(both) => {
+                let (left, right) = (both.0.take(round, combine)?, both.1.take(round, combine)?);
+                taken = left.merge(right, combine);
+            }
+            Self::Going(pairs, _) => {
+                while let Some((_, (key, value))) = pairs.next_if(|(place, _)| round.is_over(*place)) {
+                    taken.pairs.insert(key, value);
+                }
+            }
+        }
+        Ok(taken)
+    }
+}
+
+fn sorted<K: Hash, V>(pairs: Pairs<K, V>) -> Vec<Placed<K, V>> {
+    let mut sorted: Vec<_> = pairs.into_iter().map(|pair| (place_of(&pair.0), pair)).collect();
+    sorted.sort_unstable_by_key(|(place, _)| *place);
+    sorted
+}
+
+impl<K: Eq + Hash, V> Cut for Tables<K, V> {
+    fn cut(self, parts: usize) -> Vec<Self> {
+        Table::from(self.into_pairs()).cut(parts).into_iter().map(Self::Here).collect()
+    }
+
+    fn join(parts: Vec<Self>) -> Self {
+        Self::Here(Table::join(parts.into_iter().map(|part| part.into_pairs().into())))
+    }
+}
+
+/// How tables are written: what is on the disk, as a table.
+#[derive(Deserialize)]
+#[serde(bound = "K: DeserializeOwned + Eq + Hash, V: DeserializeOwned")]
+enum Written<K, V> {
+    Here(Pairs<K, V>),
+    Both(Box<(Tables<K, V>, Tables<K, V>)>),
+}
+
+impl<K, V> From<Written<K, V>> for Tables<K, V> {
+    fn from(written: Written<K, V>) -> Self {
+        match written {
+            Written::Here(pairs) => Self::Here(pairs.into()),
+            Written::Both(both) => Self::Both(both),
+        }
+    }
+}
+
+impl<K, V> Serialize for Tables<K, V>
+where
+    K: Serialize + DeserializeOwned + Eq + Hash,
+    V: Serialize + DeserializeOwned,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Here(table) => serializer.serialize_newtype_variant("Tables", 0, "Here", &table.pairs),
+            Self::OnDisk(run) => serializer.serialize_newtype_variant("Tables", 0, "Here", run),
+            Self::Both(both) => serializer.serialize_newtype_variant("Tables", 1, "Both", both),
+            Self::Going(..) => Err(serde::ser::Error::custom("some of the pairs have gone already")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::Place;
+    use crate::wire;
+
+    type Texts = Tables<u16, String>;
+
+    fn budget(bound: u64) -> Arc<Budget> {
+        Budget::new(bound, 1, &Place { rank: 0, host: "here".into() })
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "the shape of a combiner")]
+    fn combine(left: String, right: String) -> String {
+        ["(", &left, &right, ")"].concat()
+    }
+
+    /// The pairs of some leaves, merged as the tree says.
+    fn tree(leaves: &[Vec<(u16, String)>], budget: Option<&Arc<Budget>>) -> Texts {
+        if let [leaf] = leaves {
+            let mut tables = Texts::default();
+            let table = tables.last();
+            for (key, value) in leaf {
+                let before = table.pairs.remove(key);
+                table.pairs.insert(*key, before.map_or(value.clone(), |before| combine(before, value.clone())));
+            }
+            return tables.relieved(budget);
+        }
+        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+        tree(left, budget).merge(tree(right, budget), &combine, budget)
+    }
+
+    fn all(mut tables: Texts, rounds: u64) -> Vec<(u16, String)> {
+        let round = |number| tables.take(Round { number, of: rounds }, &combine).unwrap();
+        let mut pairs: Vec<_> = (0..rounds).map(round).flat_map(|table| table.pairs).collect();
+        pairs.sort_unstable();
+        pairs
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Text with brackets shows the tree.
+        #[test]
+        fn values_are_combined_in_the_same_tree_wherever_tables_are(
+            leaves in prop::collection::vec(prop::collection::vec((0u16..400, "[a-z]{1,3}"), 0..80), 1..40),
+            bound in 1u64..200_000, rounds in 1u64..9,
+        ) {
+            let expected = all(tree(&leaves, None), 1);
+            prop_assert_eq!(all(tree(&leaves, Some(&budget(bound))), rounds), expected.clone());
+            let written = wire::encode(&tree(&leaves, Some(&budget(bound)))).unwrap();
+            prop_assert_eq!(all(wire::decode(&written).unwrap(), rounds), expected);
+        }
+    }
+
+    #[test]
+    fn large_tables_go_to_the_disk_while_memory_is_short_and_only_then() {
+        let of = |keys: std::ops::Range<u16>| vec![keys.map(|key| (key, "x".to_owned())).collect()];
+        let budget = budget(100_000);
+        let first = tree(&of(0..200), Some(&budget));
+        assert!(matches!(first, Tables::Here(_)) && !budget.is_short());
+        let second = tree(&of(0..2000), Some(&budget));
+        assert!(matches!(second, Tables::OnDisk(_)) && !budget.is_short(), "{}", second.bytes());
+        let mut both = first.merge(second, &combine, Some(&budget));
+        assert!(matches!(&both, Tables::Both(both) if matches!(both.0, Tables::Here(_))));
+        both.last().pairs.insert(7, "z".to_owned());
+        let pairs = all(both, 5);
+        assert_eq!((pairs.len(), &*pairs[7].1, &*pairs[300].1), (2000, "((xx)z)", "x"));
+    }
+
+    #[test]
+    fn a_table_that_grows_is_written_again_and_again() {
+        let (budget, mut tables) = (budget(50_000), Texts::default());
+        for key in 0..20_000u16 {
+            let table = tables.last();
+            table.pairs.insert(key, key.to_string());
+            table.came += 1;
+            tables.relieve_last(&budget);
+        }
+        let mut runs = 0;
+        let mut rest = &tables;
+        while let Tables::Both(both) = rest {
+            runs += usize::from(matches!(both.0, Tables::OnDisk(_)) || matches!(both.1, Tables::OnDisk(_)));
+            rest = &both.0;
+        }
+        assert!(runs > 10, "{runs}");
+        assert!((0..).zip(all(tables, 3)).all(|(number, (key, value))| key == number && value == key.to_string()));
+    }
+}
