@@ -3,6 +3,7 @@
 mod by_key;
 mod elementwise;
 mod on_root;
+mod staying;
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -20,8 +21,6 @@ use crate::error::{ErrorKind, Result};
 use crate::kernel::{Batches, Fold, FoldBatches, ForEach, Map, MapReduce};
 use crate::reduce::collective::{Value, reduce};
 use crate::reduce::parts::{Cut, reduce_to_all};
-use crate::shards::keep::keep_in_order;
-use crate::shards::sharded::Sharded;
 use crate::source::Source;
 use crate::worker::compute::Kernel;
 use crate::world::World;
@@ -495,42 +494,6 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     {
         let kernel = FoldBatches { init, step, combiner };
         self.make("fold_batches", &kernel, |identity| Some(identity.value().unwrap_or_else(&kernel.init)))
-    }
-
-    /// Maps every item and leaves the values on the ranks, an equal part on each, in the order of the items: for steps that
-    /// follow each other without bringing everything to every rank. Collective: every rank must make the same call.
-    ///
-    /// **Cost.** Each value moves at most once, by `MPI_Ialltoallv`. Memory: a rank's values, up to three times while they move.
-    ///
-    /// # Errors
-    ///
-    /// As for [`map`](Self::map); a world of several ranks that share one `main`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let counts = rankfold::threads(3, |world| {
-    ///     let squares = world.over(0..10u64).shards(|i| i * i)?;
-    ///     Ok::<_, rankfold::Error>((squares.len(), squares.mine().len()))
-    /// });
-    /// assert_eq!(counts.into_iter().collect::<Result<Vec<_>, _>>()?, [(10, 4), (10, 3), (10, 3)]);
-    /// # Ok::<(), rankfold::Error>(())
-    /// ```
-    pub fn shards<R, F>(self, mapper: F) -> Result<Sharded<'w, R>>
-    where
-        R: Serialize + DeserializeOwned + Send + Sync,
-        F: Fn(S::Item) -> R + Sync,
-    {
-        let Self { world, source, mut spec, .. } = self;
-        spec.operation = "shards".into();
-        spec.stays = true;
-        world.refuse_one_main("shards")?;
-        let kernel = Map { mapper, value: PhantomData };
-        let mine = match world.call(&spec, &source, &kernel, keep_in_order::<S, Map<F, R>, R>)? {
-            Value::Here(mine) | Value::Part(mine) => mine,
-            Value::OnRoot | Value::Empty => Vec::new(),
-        };
-        world.shards(mine)
     }
 
     /// Makes a call whose partials are merged part by part, with the whole on every rank.

@@ -15,7 +15,6 @@ use serde::de::DeserializeOwned;
 use crate::call::{self, Spec};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::job::Over;
-use crate::keyed::budget::Budget;
 use crate::launch::{Introduction, Roster, in_one_process, leave_word};
 use crate::pool::Pool;
 use crate::rank::{ROOT_FIRST, Rank, new_pool};
@@ -25,6 +24,7 @@ use crate::source::Source;
 use crate::transport::Transport;
 use crate::transport::threads;
 use crate::transport::threads::Threads;
+use crate::worker::budget::Budget;
 use crate::worker::caught;
 use crate::worker::compute::Kernel;
 

@@ -11,11 +11,11 @@ use rustc_hash::FxBuildHasher;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::budget::Budget;
 use super::table::Table;
 use super::tables::{Round, Tables};
 use crate::extent::Extent;
 use crate::source::Source;
+use crate::worker::budget::Budget;
 use crate::worker::compute::{At, Kernel, Runs};
 
 /// Takes the pairs that a mapper makes of an item, in [`Over::reduce_by_key`](crate::Over::reduce_by_key).

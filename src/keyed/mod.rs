@@ -3,13 +3,9 @@
 //! ```text
 //! emit       what a mapper says, and the kernels that take it down
 //! table      keys with their values, in memory
-//! run        the same on the disk
 //! tables     the partial of a call: one table, or several where memory is short
-//! budget     what may be in memory
 //! ```
 
-pub(crate) mod budget;
 pub(crate) mod emit;
-pub(crate) mod run;
 pub(crate) mod table;
 pub(crate) mod tables;

@@ -8,15 +8,8 @@ use hashbrown::hash_map::Entry;
 use rustc_hash::FxBuildHasher;
 use serde::Serialize;
 
-use super::budget::{Budget, Counted};
-use crate::wire;
+use crate::worker::budget::{Budget, Counted, owned};
 
-/// Pairs that are looked at to learn how much memory all take.
-const SAMPLES: usize = 32;
-/// The longest pair that is measured; who has longer ones has few of them.
-const PAIR_MOST: usize = 1 << 24;
-/// What an allocator adds to what it is asked for, of a key or value that owns something.
-const ALLOCATION: u64 = 32;
 /// Pairs that come between two measurements, at least.
 const PAIRS_LEAST: u64 = 1024;
 
@@ -54,15 +47,8 @@ impl<K: Eq + Hash + Serialize, V: Serialize> Table<K, V> {
     }
 
     /// Counts the memory that the table takes, and tells how much that is.
-    ///
-    /// What keys and values own is estimated from the bytes that some of them have on the way to another rank.
     pub fn measure(&mut self, budget: &Arc<Budget>) -> u64 {
-        let mut bytes = self.pairs.allocation_size() as u64;
-        if std::mem::needs_drop::<(K, V)>() && !self.pairs.is_empty() {
-            let sampled = self.pairs.len().min(SAMPLES);
-            let lengths = self.pairs.iter().take(sampled).map(|pair| wire::length_up_to(&pair, PAIR_MOST) + ALLOCATION);
-            bytes += lengths.sum::<u64>() * self.pairs.len() as u64 / sampled as u64;
-        }
+        let bytes = self.pairs.allocation_size() as u64 + owned::<(K, V), _>(self.pairs.iter(), self.pairs.len());
         self.due = self.came + PAIRS_LEAST.max(self.pairs.len() as u64 / 8);
         self.counted.set(budget, bytes);
         bytes

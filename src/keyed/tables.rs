@@ -12,20 +12,24 @@ use std::vec::IntoIter;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::budget::{Budget, Counted};
-use super::run::{Placed, Run};
 use super::table::{Pairs, Table, place_of, scaled};
 use crate::reduce::parts::Cut;
+use crate::worker::budget::{Budget, Counted};
+use crate::worker::run::Run;
 
 /// Beside others that are on the disk, a smaller table may stay in memory.
 const SMALL: u64 = 1 << 16;
+
+/// A pair, and the place of its key in the order of hashes.
+type Placed<K, V> = (u64, (K, V));
 
 /// All pairs of an extent.
 #[derive(Debug, Deserialize)]
 #[serde(from = "Written<K, V>", bound = "K: DeserializeOwned + Eq + Hash, V: DeserializeOwned")]
 pub(crate) enum Tables<K, V> {
     Here(Table<K, V>),
-    OnDisk(Run<K, V>),
+    /// In the order of hashes.
+    OnDisk(Run<(K, V)>),
     /// Of the first and the second half, not merged yet.
     Both(Box<(Self, Self)>),
     /// In memory, on their way: those that have not gone yet, in the order of hashes.
@@ -131,7 +135,7 @@ impl<K: Eq + Hash + Serialize, V: Serialize> Tables<K, V> {
         }
         let Table { pairs, counted, .. } = table;
         let sorted = sorted(pairs);
-        match Run::write(&sorted, budget) {
+        match Run::write(&sorted, |(_, pair)| pair, budget) {
             Ok(run) => Self::OnDisk(run),
             Err(problem) => {
                 budget.is_exceeded(&problem);
@@ -161,7 +165,7 @@ impl<K: Eq + Hash + DeserializeOwned, V: DeserializeOwned> Tables<K, V> {
         match self {
             Self::Here(_) => unreachable!("it is on its way"),
             Self::OnDisk(run) => {
-                while let Some((key, value)) = run.next_before(|place| round.is_over(place), place_of)? {
+                while let Some((key, value)) = run.next_if(|(key, _)| round.is_over(place_of(key)))? {
                     taken.pairs.insert(key, value);
                 }
             }

@@ -54,13 +54,12 @@ pub(crate) enum Value<T> {
     Empty,
 }
 
+/// What a reduction gives on a rank: its value, and the reports that are here.
+pub(crate) type Reduced<T> = Result<(Value<T>, Vec<RankReport>), Error>;
+
 /// How a call comes from segments to its result.
-pub(crate) type Reduction<S, K> = fn(
-    &mut Rank,
-    &Computation<'_, S, K>,
-    RankReport,
-    bool,
-) -> Result<(Value<<K as Kernel<S>>::Partial>, Vec<RankReport>), Error>;
+pub(crate) type Reduction<S, K> =
+    fn(&mut Rank, &Computation<'_, S, K>, RankReport, bool) -> Reduced<<K as Kernel<S>>::Partial>;
 
 /// Reduces over all ranks. Collective: every rank must call it, after every leaf was computed somewhere.
 pub(crate) fn reduce<S, K>(
@@ -68,7 +67,7 @@ pub(crate) fn reduce<S, K>(
     computation: &Computation<'_, S, K>,
     report: RankReport,
     to_all: bool,
-) -> Result<(Value<K::Partial>, Vec<RankReport>), Error>
+) -> Reduced<K::Partial>
 where
     S: Source,
     K: Kernel<S>,

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
 
-use super::collective::Value;
+use super::collective::{Reduced, Value};
 use super::encoding::Encoding;
 use super::exchange::{Parcels, exchange, one_after_the_other, spread};
 use super::segment::Segments;
@@ -170,7 +170,7 @@ pub(crate) fn reduce_to_all<S, K>(
     computation: &Computation<'_, S, K>,
     report: RankReport,
     _to_all: bool,
-) -> Result<(Value<K::Partial>, Vec<RankReport>), Error>
+) -> Reduced<K::Partial>
 where
     S: Source,
     K: Kernel<S>,
@@ -225,7 +225,7 @@ pub(crate) fn reduce_to_parts<S, K>(
     computation: &Computation<'_, S, K>,
     report: RankReport,
     _to_all: bool,
-) -> Result<(Value<K::Partial>, Vec<RankReport>), Error>
+) -> Reduced<K::Partial>
 where
     S: Source,
     K: Kernel<S>,

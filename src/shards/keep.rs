@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::meeting;
 use crate::rank::Rank;
-use crate::reduce::collective::Value;
+use crate::reduce::collective::{Reduced, Value};
 use crate::reduce::encoding::Encoding;
 use crate::reduce::exchange::{Parcels, exchange};
 use crate::report::RankReport;
@@ -20,7 +20,7 @@ use crate::source::Source;
 use crate::worker::compute::{Computation, Kernel};
 
 /// A segment's results: where they are, and how many.
-type Listed = (Extent, u64);
+pub(super) type Listed = (Extent, u64);
 
 /// Leaves on each rank an equal part of the lists that its kernel makes, in their order. Collective: every rank must call it,
 /// after every leaf was computed somewhere.
@@ -33,7 +33,7 @@ pub(crate) fn keep_in_order<S, K, R>(
     computation: &Computation<'_, S, K>,
     report: RankReport,
     _to_all: bool,
-) -> Result<(Value<Vec<R>>, Vec<RankReport>), Error>
+) -> Reduced<Vec<R>>
 where
     S: Source,
     K: Kernel<S, Partial = Vec<R>>,
@@ -49,13 +49,7 @@ where
         mine.push((extent, values.unwrap_or_default()));
     }
     let listed: Vec<Listed> = mine.iter().map(|(extent, values)| (*extent, values.len() as u64)).collect();
-    let listed = all_or_none(rank, &Ok((listed, report)))?;
-    let (listed, reports): (Vec<Vec<Listed>>, Vec<RankReport>) = listed.into_iter().unzip();
-    let places = in_order(&listed, leaves).map_err(|gap| {
-        let message = format!("leaves {} to {} are in no segment", gap.start, gap.end);
-        let kind = ErrorKind::Internal { call: call.to_owned(), place: rank.places[0].clone(), message };
-        Error::from(kind).on_rank(rank.rank())
-    })?;
+    let (places, reports) = agree_on_order(rank, call, listed, leaves, report)?;
     let total = places.last().map_or(0, |(_, _, items)| items.end);
     let targets = evenly(total, rank.size(), leaf_of(total));
     let (me, place) = (rank.rank(), rank.place.clone());
@@ -74,8 +68,30 @@ where
     Ok((Value::Part(if_all(rank, part)?), reports))
 }
 
+/// The segments of all ranks that count, the same on every rank, and what each has to report. Collective.
+///
+/// # Errors
+///
+/// A leaf that is in no segment.
+pub(super) fn agree_on_order(
+    rank: &mut Rank,
+    call: &str,
+    mine: Vec<Listed>,
+    leaves: u64,
+    report: RankReport,
+) -> Result<(Vec<Placed>, Vec<RankReport>)> {
+    let listed = all_or_none(rank, &Ok((mine, report)))?;
+    let (listed, reports): (Vec<Vec<Listed>>, Vec<RankReport>) = listed.into_iter().unzip();
+    let places = in_order(&listed, leaves).map_err(|gap| {
+        let message = format!("leaves {} to {} are in no segment", gap.start, gap.end);
+        let kind = ErrorKind::Internal { call: call.to_owned(), place: rank.places[0].clone(), message };
+        Error::from(kind).on_rank(rank.rank())
+    })?;
+    Ok((places, reports))
+}
+
 /// A segment that counts: its rank, and the places of its results among all.
-type Placed = (usize, Extent, Range<u64>);
+pub(super) type Placed = (usize, Extent, Range<u64>);
 
 /// The segments that count, each with its rank and the places of its results among all. Of what was computed twice, the longer
 /// segment counts, and of equal ones the lower rank's.

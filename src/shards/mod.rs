@@ -6,14 +6,18 @@
 //! balance    where items should be (pure)
 //! moves      items on their way to where they should be
 //! sort       in the order of keys, over all ranks
+//! external   the same of a call's input, on the ranks' disks where memory is short
+//! sorted     what comes of that
 //! keep       the results of a call, left on the ranks
 //! write      items to files
 //! ```
 
 pub(crate) mod balance;
+pub(crate) mod external;
 pub(crate) mod keep;
 pub(crate) mod moves;
 pub(crate) mod sharded;
 pub(crate) mod sort;
+pub(crate) mod sorted;
 pub(crate) mod source;
 pub(crate) mod write;

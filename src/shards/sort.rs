@@ -20,7 +20,7 @@ const SAMPLES: usize = 8;
 const SAMPLES_MOST: usize = 4096;
 
 /// A key, and the number of the item that has it: no two are equal, so that items with the same key can be split as well.
-type Mark<K> = (K, u64);
+pub(super) type Mark<K> = (K, u64);
 
 /// Sorts the items of all ranks. Collective.
 ///
@@ -86,7 +86,7 @@ fn regular<K: Clone, T>(marked: &[(Mark<K>, T)], samples: usize) -> Vec<(Mark<K>
 }
 
 /// Marks that split all items into as many parts of about the same length.
-fn splitters<K: Ord>(mut drawn: Vec<(Mark<K>, u64)>, parts: usize) -> Vec<Mark<K>> {
+pub(super) fn splitters<K: Ord>(mut drawn: Vec<(Mark<K>, u64)>, parts: usize) -> Vec<Mark<K>> {
     drawn.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     let total: u64 = drawn.iter().map(|(_, weight)| weight).sum();
     let (mut splitters, mut passed) = (Vec::new(), 0);

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use super::moves::{Part, all_or_none, if_all};
 use super::sharded::{Sharded, caught};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::rank::Rank;
+use crate::world::World;
 
 /// Bytes that are written at once.
 const CHUNK: usize = 1 << 20;
@@ -47,34 +49,7 @@ where
     /// # }
     /// ```
     pub fn write(&self, path: impl AsRef<Path>, format: impl Fn(&T, &mut Vec<u8>) + Sync) -> Result<()> {
-        let (path, types) = (path.as_ref(), std::any::type_name::<T>());
-        let part = &self.part;
-        self.world.step("write", types, |rank, call| {
-            let output = Output { call, part, format: &format, place: rank.place.clone() };
-            let length = rank.meanwhile(|| output.each_chunk(|_, _| Ok(())))?;
-            let lengths = all_or_none(rank, &length)?;
-            let [start, total]: [u64; 2] = [lengths[..rank.rank()].iter().sum(), lengths.iter().sum()];
-            let unfinished = unfinished(path);
-            // Rank 0 makes it, the others write to it, rank 0 gives it its name.
-            on_root(rank, call, &unfinished, || File::create(&unfinished)?.set_len(total))?;
-            let written = rank.meanwhile(|| {
-                let cannot = |error: io::Error| cannot(call, &output.place, &unfinished, &error);
-                let file = File::options().write(true).open(&unfinished).map_err(cannot)?;
-                let written = output.each_chunk(|at, bytes| file.write_all_at(bytes, start + at).map_err(cannot))?;
-                if written != lengths[output.place.rank] {
-                    return Err(changed(call, lengths[output.place.rank], written));
-                }
-                file.sync_all().map_err(cannot)
-            })?;
-            if let Err(error) = if_all(rank, written) {
-                if rank.rank() == 0 {
-                    // It is of no use; that it stays where it cannot be removed is no news.
-                    let _ = fs::remove_file(&unfinished);
-                }
-                return Err(error);
-            }
-            on_root(rank, call, path, || put_in_place(&unfinished, path))
-        })
+        one_file(self.world, path.as_ref(), &self.part, format)
     }
 
     /// Writes the items of each rank to a file of its own in a folder, which is made if need be: `part-00000`, `part-00001`, …
@@ -103,30 +78,85 @@ where
     /// # }
     /// ```
     pub fn write_parts(&self, folder: impl AsRef<Path>, format: impl Fn(&T, &mut Vec<u8>) + Sync) -> Result<()> {
-        let (folder, types) = (folder.as_ref(), std::any::type_name::<T>());
-        let part = &self.part;
-        self.world.step("write_parts", types, |rank, call| {
-            let output = Output { call, part, format: &format, place: rank.place.clone() };
-            let size = rank.size();
-            on_root(rank, call, folder, || {
-                fs::create_dir_all(folder)?;
-                remove_further_parts(folder, size)
-            })?;
-            let path = folder.join(name_of_part(rank.rank()));
-            let unfinished = unfinished(&path);
-            let written = rank.meanwhile(|| {
-                let cannot = |error: io::Error| cannot(call, &output.place, &path, &error);
-                let file = File::create(&unfinished).map_err(cannot)?;
-                output.each_chunk(|at, bytes| file.write_all_at(bytes, at).map_err(cannot))?;
-                file.sync_all().map_err(cannot)?;
-                put_in_place(&unfinished, &path).map_err(cannot)
-            })?;
-            if written.is_err() {
+        file_of_each_rank(self.world, folder.as_ref(), &self.part, format)
+    }
+}
+
+/// The items of a rank, in their order.
+pub(super) trait Items<T>: Sync {
+    /// Shows each item to somebody, with its number among those of all ranks.
+    fn each(&self, call: &str, place: &Place, see: impl FnMut(u64, &T) -> Result<()> + Send) -> Result<()>;
+}
+
+impl<T: Sync> Items<T> for Part<T> {
+    fn each(&self, _: &str, _: &Place, mut see: impl FnMut(u64, &T) -> Result<()> + Send) -> Result<()> {
+        (self.start..).zip(&self.mine).try_for_each(|(number, item)| see(number, item))
+    }
+}
+
+/// Writes the items of all ranks to one file. Collective.
+pub(super) fn one_file<T>(
+    world: &World,
+    path: &Path,
+    items: &impl Items<T>,
+    format: impl Fn(&T, &mut Vec<u8>) + Sync,
+) -> Result<()> {
+    world.step("write", std::any::type_name::<T>(), |rank, call| {
+        let output = Output { call, items, format: &format, place: rank.place.clone(), item: PhantomData };
+        let length = rank.meanwhile(|| output.each_chunk(|_, _| Ok(())))?;
+        let lengths = all_or_none(rank, &length)?;
+        let [start, total]: [u64; 2] = [lengths[..rank.rank()].iter().sum(), lengths.iter().sum()];
+        let unfinished = unfinished(path);
+        // Rank 0 makes it, the others write to it, rank 0 gives it its name.
+        on_root(rank, call, &unfinished, || File::create(&unfinished)?.set_len(total))?;
+        let written = rank.meanwhile(|| {
+            let cannot = |error: io::Error| cannot(call, &output.place, &unfinished, &error);
+            let file = File::options().write(true).open(&unfinished).map_err(cannot)?;
+            let written = output.each_chunk(|at, bytes| file.write_all_at(bytes, start + at).map_err(cannot))?;
+            if written != lengths[output.place.rank] {
+                return Err(changed(call, lengths[output.place.rank], written));
+            }
+            file.sync_all().map_err(cannot)
+        })?;
+        if let Err(error) = if_all(rank, written) {
+            if rank.rank() == 0 {
+                // It is of no use; that it stays where it cannot be removed is no news.
                 let _ = fs::remove_file(&unfinished);
             }
-            if_all(rank, written)
-        })
-    }
+            return Err(error);
+        }
+        on_root(rank, call, path, || put_in_place(&unfinished, path))
+    })
+}
+
+/// Writes the items of each rank to a file of its own. Collective.
+pub(super) fn file_of_each_rank<T>(
+    world: &World,
+    folder: &Path,
+    items: &impl Items<T>,
+    format: impl Fn(&T, &mut Vec<u8>) + Sync,
+) -> Result<()> {
+    world.step("write_parts", std::any::type_name::<T>(), |rank, call| {
+        let output = Output { call, items, format: &format, place: rank.place.clone(), item: PhantomData };
+        let size = rank.size();
+        on_root(rank, call, folder, || {
+            fs::create_dir_all(folder)?;
+            remove_further_parts(folder, size)
+        })?;
+        let path = folder.join(name_of_part(rank.rank()));
+        let unfinished = unfinished(&path);
+        let written = rank.meanwhile(|| {
+            let cannot = |error: io::Error| cannot(call, &output.place, &path, &error);
+            let file = File::create(&unfinished).map_err(cannot)?;
+            output.each_chunk(|at, bytes| file.write_all_at(bytes, at).map_err(cannot))?;
+            file.sync_all().map_err(cannot)?;
+            put_in_place(&unfinished, &path).map_err(cannot)
+        })?;
+        if written.is_err() {
+            let _ = fs::remove_file(&unfinished);
+        }
+        if_all(rank, written)
+    })
 }
 
 fn name_of_part(rank: usize) -> String {
@@ -147,25 +177,27 @@ fn remove_further_parts(folder: &Path, parts: usize) -> io::Result<()> {
 }
 
 /// Items on their way to a file.
-struct Output<'o, T, F> {
+struct Output<'o, I, F, T> {
     call: &'o str,
-    part: &'o Part<T>,
+    items: &'o I,
     format: &'o F,
     place: Place,
+    item: PhantomData<fn(&T)>,
 }
 
-impl<T, F: Fn(&T, &mut Vec<u8>)> Output<'_, T, F> {
+impl<T, I: Items<T>, F: Fn(&T, &mut Vec<u8>) + Sync> Output<'_, I, F, T> {
     /// All bytes, some at a time, each with its place; gives how many there are.
-    fn each_chunk(&self, mut take: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<u64> {
+    fn each_chunk(&self, mut take: impl FnMut(u64, &[u8]) -> Result<()> + Send) -> Result<u64> {
         let (mut chunk, mut at) = (Vec::with_capacity(CHUNK), 0);
-        for (number, item) in (self.part.start..).zip(&self.part.mine) {
+        self.items.each(self.call, &self.place, |number, item| {
             caught(self.call, &self.place, number, || (self.format)(item, &mut chunk))?;
             if chunk.len() >= CHUNK {
                 take(at, &chunk)?;
                 at += chunk.len() as u64;
                 chunk.clear();
             }
-        }
+            Ok(())
+        })?;
         take(at, &chunk)?;
         Ok(at + chunk.len() as u64)
     }

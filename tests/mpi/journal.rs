@@ -131,6 +131,14 @@ fn ranks_are_killed_until_the_run_is_through_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
+fn a_sort_survives_ranks_that_are_killed() {
+    let short: &[_] = &[("RANKFOLD_MEMORY", "64KiB")];
+    let file = std::env::temp_dir().join(format!("rankfold-kills-sorted-{}", std::process::id()));
+    let words = ["test-spmd", "sorted", "1500", &*file.to_string_lossy()];
+    kill_until_through("kills-sorted", &words, &[short, &[]], KILLS_IN_PARTS, 20_261_128);
+}
+
+#[test]
 fn arrays_and_tables_survive_ranks_that_are_killed() {
     // Every other run has memory for less than a table.
     let short: &[_] = &[("RANKFOLD_MEMORY", "16KiB")];

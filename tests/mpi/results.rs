@@ -37,20 +37,33 @@ fn arrays_and_tables_that_are_merged_part_by_part_have_the_same_bits_on_any_numb
 
 #[test]
 fn tables_for_which_there_is_no_memory_have_the_same_bits_and_leave_nothing_behind() {
-    let (folder, command) = (Folder::new("tables-on-disk"), ["test-spmd", "in-parts"]);
+    same_in_little_memory(&["test-spmd", "in-parts"], "tables-on-disk", &["1", "3"], 2);
+}
+
+#[test]
+fn items_for_which_there_is_no_memory_are_sorted_all_the_same_and_leave_nothing_behind() {
+    let file = std::env::temp_dir().join(format!("rankfold-sorted-{}", std::process::id()));
+    let command = ["test-spmd", "sorted", "0", &*file.to_string_lossy()];
+    let output = same_in_little_memory(&command, "items-on-disk", &["1"], 1);
+    assert!(output.starts_with("6000 items, ") && output.ends_with("balanced: true\n"), "{output}");
+}
+
+/// Runs a program on any number of ranks, with memory for less than they have; so many of its calls need more.
+fn same_in_little_memory(command: &[&str], name: &str, in_one_process: &[&str], calls: usize) -> String {
+    let folder = Folder::new(name);
     std::fs::create_dir_all(folder.path()).unwrap();
-    let (path, expected) = (folder.path(), run_alone(&[], &command));
+    let (path, expected) = (folder.path(), run_alone(&[], command));
     let short = [("RANKFOLD_MEMORY", "16KiB"), ("RANKFOLD_SCRATCH", path.as_str())];
     let check = |ended: &Ended| {
         assert_eq!(ended.output(), expected.output(), "{ended}");
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0, "{ended}");
     };
-    for ranks in ["1", "3"] {
-        check(&run_alone(&[&short[..], &[("RANKFOLD_RANKS", ranks)]].concat(), &command));
+    for ranks in in_one_process {
+        check(&run_alone(&[&short[..], &[("RANKFOLD_RANKS", ranks)]].concat(), command));
     }
-    // Where they cannot be written, they stay in memory, which is said once for each call; it shows that they would be written.
+    // What cannot be written stays in memory, which is said once for each call; it shows that it would be written.
     let nowhere = [("RANKFOLD_MEMORY", "16KiB"), ("RANKFOLD_SCRATCH", "/nowhere")];
-    let ended = run_alone(&nowhere, &command);
+    let ended = run_alone(&nowhere, command);
     assert_eq!(ended.output(), expected.output());
     ended.times(
         2,
@@ -58,7 +71,7 @@ fn tables_for_which_there_is_no_memory_have_the_same_bits_and_leave_nothing_behi
     );
     let Some(mpirun) = launcher() else { return };
     for ranks in RANKS {
-        check(&mpirun.run_parts(&[(ranks, &short, &command)]));
+        check(&mpirun.run_parts(&[(ranks, &short, command)]));
     }
 }
 

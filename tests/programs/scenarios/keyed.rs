@@ -1,4 +1,4 @@
-//! Partials that are merged part by part: arrays element by element, tables key by key.
+//! Partials that are merged part by part: arrays element by element, tables key by key, lists by ranges of keys.
 
 use std::time::Duration;
 
@@ -7,15 +7,41 @@ use rankfold::{Error, World, op};
 use super::Outcome;
 use super::results::agree_and_print;
 
-/// The first argument is the number of milliseconds of work.
+/// The first argument is the number of milliseconds of work, the second one a file to write to.
 pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outcome> {
     let millis: u64 = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(0);
     match scenario {
         "in-parts" => {
             Some(all(world, millis, || {}).and_then(|lines| agree_and_print(world, &lines)).map_err(Into::into))
         }
+        "sorted" => Some(sorted(world, millis, arguments.get(1).map_or("sorted", String::as_str))),
         _ => None,
     }
+}
+
+/// Text of many lengths in the order of keys of which many are equal, as a digest of the file that it is written to.
+fn sorted(world: &World, millis: u64, path: &str) -> Outcome {
+    let key = |item: u64| if item.is_multiple_of(3) { 500 } else { item * 7919 % 1009 };
+    let sorted = world.over(0..millis.max(300) * 20).sort_by_key(|item| {
+        if millis > 0 && item.is_multiple_of(20) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (key(item), format!("{} {item} {}", key(item), "x".repeat((item % 50) as usize)))
+    })?;
+    let most = world.all_reduce(&sorted.len_here(), op::max)?;
+    sorted.write(path, |line, out| out.extend(line.bytes()))?;
+    if world.is_root() {
+        let bytes = std::fs::read(path)?;
+        std::fs::remove_file(path)?;
+        let balanced = most * world.size() as u64 * 10 <= sorted.len() * 13;
+        println!(
+            "{} items, {} bytes, {:08x}, balanced: {balanced}",
+            sorted.len(),
+            bytes.len(),
+            crc32fast::hash(&bytes)
+        );
+    }
+    Ok(())
 }
 
 /// What these calls come to, as digests of their bits; `on_the_way` is called with every item.

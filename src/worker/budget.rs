@@ -1,16 +1,26 @@
-//! What the tables of a call may have in memory on a rank, and where the rest of them goes.
+//! What the tables and lists of a call may have in memory on a rank, and where the rest of them goes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde::Serialize;
+
+use super::scratch::{self, Pile};
 use crate::error::Place;
 use crate::lock::lock;
-use crate::worker::scratch::{self, Pile};
+use crate::wire;
+
+/// Values that are looked at to learn how much memory all take.
+const SAMPLES: usize = 32;
+/// The longest value that is measured; who has longer ones has few of them.
+const VALUE_MOST: usize = 1 << 24;
+/// What an allocator adds to what it is asked for.
+const ALLOCATION: u64 = 32;
 
 /// A run is read in pieces of at most so many bytes, and of at least so many.
 const PIECES: std::ops::RangeInclusive<u64> = 4096..=65_536;
 
-/// A bound on memory, shared by all tables of a call on a rank.
+/// A bound on memory, shared by all tables, or lists, of a call on a rank.
 ///
 /// Tables grow by doubling, and are in memory up to three times while they are written or sent, so what is there may be a
 /// quarter of the bound before the larger ones go.
@@ -68,18 +78,28 @@ impl Budget {
         Ok(Arc::clone(pile.insert(Arc::new(Pile::new()?))))
     }
 
-    /// Tables that cannot be written stay where they are, which is said once, and not tried again.
+    /// What cannot be written stays where it is, which is said once, and not tried again.
     pub fn is_exceeded(&self, problem: &str) {
         self.close();
         if !self.is_told.swap(true, Ordering::Relaxed) {
             eprintln!(
-                "rankfold: warning: {}: tables stay in memory, beyond RANKFOLD_MEMORY, since they cannot be written below {}: \
-                 {problem}; make room there, or name another folder with RANKFOLD_SCRATCH",
+                "rankfold: warning: {}: what is computed stays in memory, beyond RANKFOLD_MEMORY, since it cannot be written below \
+                 {}: {problem}; make room there, or name another folder with RANKFOLD_SCRATCH",
                 self.place,
                 scratch::place().display()
             );
         }
     }
+}
+
+/// What so many values of a type own beside themselves, estimated from the bytes that the first ones have on the way to
+/// another rank.
+pub(crate) fn owned<T, V: Serialize>(values: impl Iterator<Item = V>, count: usize) -> u64 {
+    if !std::mem::needs_drop::<T>() || count == 0 {
+        return 0;
+    }
+    let lengths = values.take(SAMPLES).map(|value| wire::length_up_to(&value, VALUE_MOST) + ALLOCATION);
+    lengths.sum::<u64>() * count as u64 / count.min(SAMPLES) as u64
 }
 
 /// The bytes of something in memory, counted against a budget as long as this is there.

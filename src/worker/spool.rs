@@ -1,0 +1,250 @@
+//! A list of a call's values that is partly on the disk where memory is short.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::budget::{Budget, Counted, owned};
+use super::run::{Run, anywhere};
+
+/// Values that come between two measurements, at least.
+const VALUES_LEAST: usize = 1024;
+
+/// Values in their order, some at a time in memory or on the disk.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "T: Serialize + DeserializeOwned")]
+pub(crate) struct Spool<T> {
+    blocks: Vec<Block<T>>,
+}
+
+/// Some values of a list.
+#[derive(Debug)]
+pub(crate) enum Block<T> {
+    Here(Vec<T>, Counted),
+    OnDisk(Run<T>),
+}
+
+impl<T> Default for Spool<T> {
+    fn default() -> Self {
+        Self { blocks: Vec::new() }
+    }
+}
+
+impl<T> Spool<T> {
+    pub fn len(&self) -> usize {
+        self.blocks.iter().map(Block::len).sum()
+    }
+
+    /// Bytes, about: of what is on the disk exactly.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |block: &Block<T>| match block {
+            Block::Here(values, counted) => counted.bytes().max((values.len() * size_of::<T>()) as u64),
+            Block::OnDisk(run) => run.bytes(),
+        };
+        self.blocks.iter().map(bytes).sum()
+    }
+
+    pub fn blocks(&self) -> &[Block<T>] {
+        &self.blocks
+    }
+
+    /// This list, and another one after it.
+    pub fn append(&mut self, other: Self) {
+        self.blocks.extend(other.blocks);
+    }
+}
+
+impl<T> Block<T> {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Here(values, _) => values.len(),
+            Self::OnDisk(run) => run.len(),
+        }
+    }
+}
+
+impl<T: Serialize> Spool<T> {
+    /// One value more.
+    pub fn push(&mut self, value: T, budget: Option<&Arc<Budget>>) {
+        match self.blocks.last_mut() {
+            Some(Block::Here(values, _)) => {
+                values.push(value);
+                if values.len().is_multiple_of(VALUES_LEAST) {
+                    self.relieve(budget);
+                }
+            }
+            _ => self.blocks.push(Block::Here(vec![value], Counted::default())),
+        }
+    }
+
+    /// This list and another one after it, where memory is short.
+    pub fn append_in_bounds(&mut self, other: Self, budget: &Arc<Budget>) {
+        for block in other.blocks {
+            match (self.blocks.last_mut(), block) {
+                // What is too short to be written by itself may not be any more.
+                (Some(Block::Here(values, _)), Block::Here(more, _)) => {
+                    values.extend(more);
+                    self.relieve(Some(budget));
+                }
+                (_, block) => self.blocks.push(block),
+            }
+        }
+    }
+
+    /// The last values go to the disk, where memory is short and there are many of them.
+    pub fn relieve(&mut self, budget: Option<&Arc<Budget>>) {
+        let (Some(budget), Some(Block::Here(values, counted))) = (budget, self.blocks.last_mut()) else { return };
+        let bytes = (values.capacity() * size_of::<T>()) as u64 + owned::<T, _>(values.iter(), values.len());
+        counted.set(budget, bytes);
+        if bytes < budget.worth_a_run() || !budget.is_short() {
+            return;
+        }
+        match Run::write(values, |value| value, budget) {
+            Ok(run) => *self.blocks.last_mut().expect("it was just seen") = Block::OnDisk(run),
+            Err(problem) => budget.is_exceeded(&problem),
+        }
+    }
+
+    /// Some values more, by themselves.
+    pub fn add_block(&mut self, values: Vec<T>, budget: Option<&Arc<Budget>>) {
+        self.blocks.push(Block::Here(values, Counted::default()));
+        self.relieve(budget);
+    }
+}
+
+impl<T: DeserializeOwned> Spool<T> {
+    /// What is picked of about so many values from all over the list, with their numbers.
+    ///
+    /// # Errors
+    ///
+    /// The disk does not give back what was written.
+    pub fn samples<R>(&self, count: usize, pick: impl Fn(&T) -> R) -> Result<Vec<(usize, R)>, String> {
+        let (mut samples, mut start, all) = (Vec::new(), 0, self.len());
+        for block in &self.blocks {
+            let wanted = (count * block.len()).div_ceil(all.max(1)).min(block.len());
+            match block {
+                Block::Here(values, _) => {
+                    let start_of = |number: usize| number * values.len() / wanted;
+                    let place =
+                        |number: usize| start_of(number) + anywhere(number, start_of(number + 1) - start_of(number));
+                    samples.extend((0..wanted).map(|number| (start + place(number), pick(&values[place(number)]))));
+                }
+                Block::OnDisk(run) => {
+                    samples
+                        .extend(run.samples(wanted)?.into_iter().map(|(number, value)| (start + number, pick(&value))));
+                }
+            }
+            start += block.len();
+        }
+        Ok(samples)
+    }
+}
+
+/// The values of a list, one after the other; those in memory are let go of block by block.
+pub(crate) struct Values<T> {
+    blocks: std::vec::IntoIter<Block<T>>,
+    here: std::vec::IntoIter<T>,
+    run: Option<Run<T>>,
+}
+
+impl<T> From<Spool<T>> for Values<T> {
+    fn from(spool: Spool<T>) -> Self {
+        Self { blocks: spool.blocks.into_iter(), here: Vec::new().into_iter(), run: None }
+    }
+}
+
+impl<T: DeserializeOwned> Values<T> {
+    /// The next value.
+    ///
+    /// # Errors
+    ///
+    /// The disk does not give back what was written.
+    pub fn next(&mut self) -> Result<Option<T>, String> {
+        loop {
+            if let Some(value) = self.here.next() {
+                return Ok(Some(value));
+            }
+            if let Some(run) = &mut self.run
+                && let Some(value) = run.next_if(|_| true)?
+            {
+                return Ok(Some(value));
+            }
+            match self.blocks.next() {
+                Some(Block::Here(values, _)) => self.here = values.into_iter(),
+                Some(Block::OnDisk(run)) => self.run = Some(run),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Serialize for Block<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Here(values, _) => values.serialize(serializer),
+            Self::OnDisk(run) => run.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Block<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::Here(Vec::deserialize(deserializer)?, Counted::default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::Place;
+    use crate::wire;
+
+    fn budget(bound: u64) -> Arc<Budget> {
+        Budget::new(bound, 1, &Place { rank: 0, host: "here".into() })
+    }
+
+    fn all(spool: Spool<String>) -> Vec<String> {
+        let mut values = Values::from(spool);
+        std::iter::from_fn(|| values.next().unwrap()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn values_come_back_in_their_order_wherever_they_are(
+            lengths in prop::collection::vec(0usize..3000, 1..8), bound in 1u64..500_000, count in 1usize..50,
+        ) {
+            let (budget, mut whole, mut expected) = (budget(bound), Spool::default(), Vec::new());
+            for length in lengths {
+                let mut part = Spool::default();
+                for _ in 0..length {
+                    let value = expected.len().to_string();
+                    part.push(value.clone(), Some(&budget));
+                    expected.push(value);
+                }
+                part.relieve(Some(&budget));
+                whole.append_in_bounds(part, &budget);
+            }
+            prop_assert_eq!(whole.len(), expected.len());
+            let samples = whole.samples(count, String::clone).unwrap();
+            prop_assert!(samples.iter().all(|(number, value)| expected[*number] == *value));
+            prop_assert!(samples.is_sorted_by_key(|(number, _)| *number) && samples.len() <= count + whole.blocks.len());
+            prop_assert!(expected.is_empty() || !samples.is_empty());
+            let written: Spool<String> = wire::decode(&wire::encode(&whole).unwrap()).unwrap();
+            prop_assert_eq!(all(written), &expected[..]);
+            prop_assert_eq!(all(whole), expected);
+        }
+    }
+
+    #[test]
+    fn a_list_that_grows_is_written_while_memory_is_short() {
+        let (budget, mut spool) = (budget(100_000), Spool::default());
+        (0..40_000).for_each(|number| spool.push(number.to_string(), Some(&budget)));
+        let on_disk = spool.blocks.iter().filter(|block| matches!(block, Block::OnDisk(_))).count();
+        assert!(on_disk > 10 && spool.blocks.len() <= on_disk + 1, "{on_disk}");
+        assert!(!budget.is_short());
+    }
+}
