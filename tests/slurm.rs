@@ -56,6 +56,10 @@ fn a_job_of_which_a_node_dies_is_queued_again_and_goes_on_without_it() {
         return;
     }
     let Some(cluster) = Cluster::up("node", 3) else { return };
+    if !cluster.nodes_are_apart() {
+        eprintln!("NOT TESTED: that a node dies, which takes the rights to give each node a name of its own");
+        return;
+    }
     let millis = "60000";
     let id = cluster.submit(millis, "--nodes=2 --ntasks-per-node=2");
     cluster.await_snapshot(&[]);
@@ -89,7 +93,7 @@ fn a_job_that_fails_by_itself_is_not_tried_again_however_its_ranks_end() {
     for (scenario, reason) in [
         ("mapper-panics-on-item", "energy: the mapper panicked on rank "),
         ("own-error", "no such galaxy"),
-        ("panics", "rank 1 (n2) panicked"),
+        ("panics", if cluster.nodes_are_apart() { "rank 1 (n2) panicked" } else { "rank 1 (" }),
     ] {
         let journal = cluster.folder.0.join(scenario);
         let options = format!("--nodes=2 --ntasks-per-node=1 --export=ALL,JOURNAL={}", journal.display());

@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn large_tables_go_to_the_disk_while_memory_is_short_and_only_then() {
         let of = |keys: std::ops::Range<u16>| vec![keys.map(|key| (key, "x".to_owned())).collect()];
-        let budget = budget(100_000);
+        let budget = budget(200_000);
         let first = tree(&of(0..200), Some(&budget));
         assert!(matches!(first, Tables::Here(_)) && !budget.is_short());
         let second = tree(&of(0..2000), Some(&budget));

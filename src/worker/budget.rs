@@ -22,8 +22,8 @@ const PIECES: std::ops::RangeInclusive<u64> = 4096..=65_536;
 
 /// A bound on memory, shared by all tables, or lists, of a call on a rank.
 ///
-/// Tables grow by doubling, and are in memory up to three times while they are written or sent, so what is there may be a
-/// quarter of the bound before the larger ones go.
+/// Tables grow by doubling, and are in memory up to three times while they are written or sent, and what was let go of is not
+/// always given back at once, so what is there may be an eighth of the bound before the larger ones go.
 #[derive(Debug)]
 pub(crate) struct Budget {
     bound: u64,
@@ -46,7 +46,7 @@ impl Budget {
 
     /// Whether the larger tables should go to the disk.
     pub fn is_short(&self) -> bool {
-        self.held.load(Ordering::Relaxed) > self.bound / 4 && !self.is_closed.load(Ordering::Relaxed)
+        self.held.load(Ordering::Relaxed) > self.bound / 8 && !self.is_closed.load(Ordering::Relaxed)
     }
 
     /// From now on tables travel: what arrives in a round is no more than there is memory for, and is wanted there.
@@ -64,9 +64,10 @@ impl Budget {
         (self.worth_a_run() / 256).clamp(*PIECES.start(), *PIECES.end()) as usize
     }
 
-    /// In how many rounds so many bytes travel: what travels is there several times, as a table and as bytes.
+    /// In how many rounds so many bytes travel: what travels is there up to ten times, as values and as bytes of those that go
+    /// and those that come, and in buffers that have room for more.
     pub fn rounds(&self, bytes: u64) -> u64 {
-        bytes.div_ceil((self.bound / 16).max(1)).max(1)
+        bytes.div_ceil((self.bound / 32).max(1)).max(1)
     }
 
     /// Where runs go; made when it is needed first.
@@ -143,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_short_while_more_than_a_quarter_of_the_bound_is_held() {
-        let budget = Budget::new(400, 1, &place());
+    fn memory_is_short_while_more_than_an_eighth_of_the_bound_is_held() {
+        let budget = Budget::new(800, 1, &place());
         let (mut one, mut other) = (Counted::default(), Counted::default());
         one.set(&budget, 90);
         assert!(!budget.is_short());
@@ -167,7 +168,7 @@ mod tests {
     #[test]
     fn what_is_on_the_disk_travels_in_as_many_rounds_as_fit() {
         let budget = Budget::new(1 << 20, 2, &place());
-        assert_eq!([0, 1, 65_536, 65_537, 1 << 20].map(|bytes| budget.rounds(bytes)), [1, 1, 1, 2, 16]);
+        assert_eq!([0, 1, 32_768, 32_769, 1 << 20].map(|bytes| budget.rounds(bytes)), [1, 1, 1, 2, 32]);
         assert_eq!((budget.worth_a_run(), budget.piece()), (32_768, 4096));
         assert_eq!(Budget::new(1 << 40, 2, &place()).piece(), 65_536);
         assert_eq!(Budget::new(1, 64, &place()).rounds(3), 3);

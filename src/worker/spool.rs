@@ -94,10 +94,16 @@ impl<T: Serialize> Spool<T> {
 
     /// The last values go to the disk, where memory is short and there are many of them.
     pub fn relieve(&mut self, budget: Option<&Arc<Budget>>) {
-        let (Some(budget), Some(Block::Here(values, counted))) = (budget, self.blocks.last_mut()) else { return };
+        if let Some(budget) = budget {
+            self.relieve_of(budget.worth_a_run(), budget);
+        }
+    }
+
+    fn relieve_of(&mut self, least: u64, budget: &Arc<Budget>) {
+        let Some(Block::Here(values, counted)) = self.blocks.last_mut() else { return };
         let bytes = (values.capacity() * size_of::<T>()) as u64 + owned::<T, _>(values.iter(), values.len());
         counted.set(budget, bytes);
-        if bytes < budget.worth_a_run() || !budget.is_short() {
+        if bytes < least || !budget.is_short() {
             return;
         }
         match Run::write(values, |value| value, budget) {
@@ -109,7 +115,10 @@ impl<T: Serialize> Spool<T> {
     /// Some values more, by themselves.
     pub fn add_block(&mut self, values: Vec<T>, budget: Option<&Arc<Budget>>) {
         self.blocks.push(Block::Here(values, Counted::default()));
-        self.relieve(budget);
+        if let Some(budget) = budget {
+            // It will never be longer.
+            self.relieve_of(0, budget);
+        }
     }
 }
 
@@ -237,6 +246,14 @@ mod tests {
             prop_assert_eq!(all(written), &expected[..]);
             prop_assert_eq!(all(whole), expected);
         }
+    }
+
+    #[test]
+    fn blocks_are_written_however_short_they_are_while_memory_is_short() {
+        let (budget, mut spool) = (budget(100_000), Spool::default());
+        (0..200).for_each(|_| spool.add_block(vec!["x".to_owned(); 10], Some(&budget)));
+        let here = spool.blocks.iter().filter(|block| matches!(block, Block::Here(..))).count();
+        assert!((10..100).contains(&here) && spool.len() == 2000 && !budget.is_short(), "{here}");
     }
 
     #[test]

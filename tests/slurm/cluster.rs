@@ -43,6 +43,11 @@ impl Cluster {
         Some(cluster)
     }
 
+    /// Whether nodes have names of their own, and can die one by one: where the tests run as root, in a root of their own.
+    pub fn nodes_are_apart(&self) -> bool {
+        self.folder.0.join("apart").exists()
+    }
+
     /// What a command prints that talks to this cluster.
     pub fn ask(&self, command: &str) -> String {
         let script = format!(". {}/env && {command}", self.folder.path());

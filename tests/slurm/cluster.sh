@@ -110,6 +110,7 @@ CONF
     echo "CgroupPlugin=cgroup/v1" >"$dir/cgroup.conf"
     # The default lets some ranks of Open MPI out of the last fence too early, and they die in MPI_Init.
     echo "PMIxCollFence=ring" >"$dir/mpi.conf"
+    if has_namespaces; then touch "$dir/apart"; fi
     printf '#!/bin/sh\necho export RANKFOLD_TEST_CLUSTER=%s\n' "$dir" >"$dir/prolog"
     chmod 755 "$dir/prolog"
     {
