@@ -1,6 +1,7 @@
 //! Values on the disk, in an order, read once and from the front.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -121,31 +122,45 @@ impl<T: DeserializeOwned> Run<T> {
         Ok(())
     }
 
-    /// At most so many values from all over the run, with their numbers; of a run of which nothing was read yet.
+    /// About so many values from all over the run, with their numbers; of a run of which nothing was read yet.
     ///
     /// # Errors
     ///
     /// The disk does not give back what was written.
     pub fn samples(&self, count: usize) -> Result<Vec<(usize, T)>, String> {
-        let (pieces, mut bytes) = (self.pieces.as_slice(), Vec::new());
-        let count = count.min(pieces.len());
-        let sample = |number: usize| {
-            let at = number * pieces.len() / count;
-            let end = pieces.get(at + 1).map_or(self.left, |next| next.first);
-            let skipped = anywhere(at, end - pieces[at].first);
+        let (pieces, mut bytes, mut samples) = (self.pieces.as_slice(), Vec::new(), Vec::new());
+        let read_from = count.min(pieces.len());
+        for chosen in 0..read_from {
+            let at = chosen * pieces.len() / read_from;
+            let (first, end) = (pieces[at].first, pieces.get(at + 1).map_or(self.left, |next| next.first));
             read(&self.pile, pieces[at], &mut bytes)?;
-            let (mut value, mut rest) = wire::decode_first(&bytes)?;
-            for _ in 0..skipped {
-                (value, rest) = wire::decode_first(rest)?;
+            let mut wanted = spread(first..end, count.div_ceil(read_from)).peekable();
+            let mut rest = &bytes[..];
+            for number in first..end {
+                let (value, next) = wire::decode_first(rest)?;
+                rest = next;
+                if wanted.next_if_eq(&number).is_some() {
+                    samples.push((number, value));
+                }
             }
-            Ok((pieces[at].first + skipped, value))
-        };
-        (0..count).map(sample).collect()
+        }
+        Ok(samples)
     }
 }
 
-/// One of so many, at least one, as if by chance: samples at equal distances would miss what repeats itself.
-pub(crate) fn anywhere(number: usize, of: usize) -> usize {
+/// So many numbers of a range, as far as it has them, in their order: one from each of equal parts, as if by chance, since
+/// equal distances would miss what repeats itself.
+pub(crate) fn spread(range: Range<usize>, count: usize) -> impl Iterator<Item = usize> {
+    let (start, length) = (range.start, range.len());
+    let count = count.min(length);
+    (0..count).map(move |part| {
+        let [from, to] = [part, part + 1].map(|part| start + part * length / count);
+        from + anywhere(from, to - from)
+    })
+}
+
+/// One of so many, at least one, as if by chance.
+fn anywhere(number: usize, of: usize) -> usize {
     // The first multiplier of Knuth's MMIX generator; its upper bits look random.
     let hash = (number as u64 + 1).wrapping_mul(6_364_136_223_846_793_005);
     ((u128::from(hash ^ (hash >> 29)) * of as u128) >> 64) as usize
@@ -213,7 +228,10 @@ mod tests {
         let samples = run.samples(7).unwrap();
         assert!(samples.len() == 7 && samples.iter().all(|(number, value)| *number as u64 == *value), "{samples:?}");
         assert!(samples[0].1 < 1500 && samples[6].1 > 7000, "{samples:?}");
-        assert_eq!(run.samples(100).unwrap().len(), 20);
+        // Of one run of 20 pieces, several each.
+        let many = run.samples(100).unwrap();
+        assert!(many.len() == 100 && many.is_sorted_by(|a, b| a.0 < b.0), "{many:?}");
+        assert!(many.iter().all(|(number, value)| *number as u64 == *value), "{many:?}");
         let (mut seen, mut again) = (Vec::new(), run.again());
         assert_eq!(again.next_if(|_| true).unwrap(), Some(0));
         assert_eq!((again.len(), run.len()), (9999, 10_000));

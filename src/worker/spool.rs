@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::budget::{Budget, Counted, owned};
-use super::run::{Run, anywhere};
+use super::run::{Run, spread};
 
 /// Values that come between two measurements, at least.
 const VALUES_LEAST: usize = 1024;
@@ -134,10 +134,8 @@ impl<T: DeserializeOwned> Spool<T> {
             let wanted = (count * block.len()).div_ceil(all.max(1)).min(block.len());
             match block {
                 Block::Here(values, _) => {
-                    let start_of = |number: usize| number * values.len() / wanted;
-                    let place =
-                        |number: usize| start_of(number) + anywhere(number, start_of(number + 1) - start_of(number));
-                    samples.extend((0..wanted).map(|number| (start + place(number), pick(&values[place(number)]))));
+                    samples
+                        .extend(spread(0..values.len(), wanted).map(|number| (start + number, pick(&values[number]))));
                 }
                 Block::OnDisk(run) => {
                     samples
@@ -240,7 +238,7 @@ mod tests {
             prop_assert_eq!(whole.len(), expected.len());
             let samples = whole.samples(count, String::clone).unwrap();
             prop_assert!(samples.iter().all(|(number, value)| expected[*number] == *value));
-            prop_assert!(samples.is_sorted_by_key(|(number, _)| *number) && samples.len() <= count + whole.blocks.len());
+            prop_assert!(samples.is_sorted_by_key(|(number, _)| *number) && samples.len() <= 2 * count + whole.blocks.len());
             prop_assert!(expected.is_empty() || !samples.is_empty());
             let written: Spool<String> = wire::decode(&wire::encode(&whole).unwrap()).unwrap();
             prop_assert_eq!(all(written), &expected[..]);
