@@ -183,6 +183,6 @@ impl<M, C, K: Eq + Hash + Serialize, V: Serialize, const ANY_ORDER: bool> Keyed<
                 tables.relieve_last(budget);
             }
         }
-        tables.relieved(self.budget.as_ref())
+        tables.relieved_for_now(self.budget.as_ref())
     }
 }

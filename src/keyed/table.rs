@@ -104,7 +104,10 @@ fn mix(mut hash: u64) -> u64 {
 impl<K: Eq + Hash, V> Table<K, V> {
     /// The pairs of each part.
     pub fn cut(self, parts: usize) -> Vec<Self> {
-        let mut cut: Vec<Self> = (0..parts).map(|_| Self::default()).collect();
+        // A little more than a part's share, since none is exactly that.
+        let room = self.pairs.len() / parts + self.pairs.len() / parts / 16;
+        let mut cut: Vec<Self> =
+            (0..parts).map(|_| Pairs::with_capacity_and_hasher(room, FxBuildHasher).into()).collect();
         for (key, value) in self.pairs {
             cut[part_of(&key, parts)].pairs.insert(key, value);
         }

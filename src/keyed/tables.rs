@@ -117,6 +117,17 @@ impl<K: Eq + Hash + Serialize, V: Serialize> Tables<K, V> {
         }
     }
 
+    /// No more pairs come for now: the last table goes to the disk, where memory is short and there is much of it.
+    pub fn relieved_for_now(self, budget: Option<&Arc<Budget>>) -> Self {
+        match (self, budget) {
+            (Self::Both(mut both), Some(budget)) => {
+                both.1 = both.1.relieved_of(SMALL, budget);
+                Self::Both(both)
+            }
+            (other, budget) => other.relieved(budget),
+        }
+    }
+
     /// The last table goes to the disk, where memory is short and it has grown; for whom it does not matter where that is.
     pub fn relieve_last(&mut self, budget: &Arc<Budget>) {
         let last = match self {
@@ -162,9 +173,12 @@ impl<K: Eq + Hash + DeserializeOwned, V: DeserializeOwned> Tables<K, V> {
             *self = Self::Going(sorted(table.pairs).into_iter().peekable(), table.counted);
         }
         let mut taken = Table::default();
+        // As many as in any other round, about.
+        let share = |left: usize| left / (round.of - round.number) as usize;
         match self {
             Self::Here(_) => unreachable!("it is on its way"),
             Self::OnDisk(run) => {
+                taken.pairs.reserve(share(run.len()));
                 while let Some((key, value)) = run.next_if(|(key, _)| round.is_over(place_of(key)))? {
                     taken.pairs.insert(key, value);
                 }
@@ -174,6 +188,7 @@ impl<K: Eq + Hash + DeserializeOwned, V: DeserializeOwned> Tables<K, V> {
                 taken = left.merge(right, combine);
             }
             Self::Going(pairs, _) => {
+                taken.pairs.reserve(share(pairs.len()));
                 while let Some((_, (key, value))) = pairs.next_if(|(place, _)| round.is_over(*place)) {
                     taken.pairs.insert(key, value);
                 }
@@ -290,7 +305,7 @@ mod tests {
     #[test]
     fn large_tables_go_to_the_disk_while_memory_is_short_and_only_then() {
         let of = |keys: std::ops::Range<u16>| vec![keys.map(|key| (key, "x".to_owned())).collect()];
-        let budget = budget(200_000);
+        let budget = budget(100_000);
         let first = tree(&of(0..200), Some(&budget));
         assert!(matches!(first, Tables::Here(_)) && !budget.is_short());
         let second = tree(&of(0..2000), Some(&budget));
@@ -319,5 +334,24 @@ mod tests {
         }
         assert!(runs > 10, "{runs}");
         assert!((0..).zip(all(tables, 3)).all(|(number, (key, value))| key == number && value == key.to_string()));
+    }
+
+    /// A batch ends with what was too little to be written while more was expected.
+    #[test]
+    fn the_last_table_is_written_as_well_when_no_more_pairs_come() {
+        let (budget, mut held) = (budget(4 << 20), Counted::default());
+        held.set(&budget, 2 << 20);
+        let mut tables = Texts::default();
+        let add = |tables: &mut Texts, keys: std::ops::Range<u16>| {
+            tables.last().pairs.extend(keys.map(|key| (key, "value".to_owned())));
+        };
+        add(&mut tables, 0..20_000);
+        tables = tables.relieved_for_now(Some(&budget));
+        add(&mut tables, 20_000..22_000);
+        tables = tables.relieved(Some(&budget));
+        assert!(matches!(&tables, Tables::Both(both) if matches!(**both, (Tables::OnDisk(_), Tables::Here(_)))));
+        tables = tables.relieved_for_now(Some(&budget));
+        assert!(matches!(&tables, Tables::Both(both) if matches!(**both, (Tables::OnDisk(_), Tables::OnDisk(_)))));
+        assert_eq!(all(tables, 2).len(), 22_000);
     }
 }

@@ -23,7 +23,7 @@ const PIECES: std::ops::RangeInclusive<u64> = 4096..=65_536;
 /// A bound on memory, shared by all tables, or lists, of a call on a rank.
 ///
 /// Tables grow by doubling, and are in memory up to three times while they are written or sent, and what was let go of is not
-/// always given back at once, so what is there may be an eighth of the bound before the larger ones go.
+/// always given back at once, so what is there may be a quarter of the bound before the larger ones go.
 #[derive(Debug)]
 pub(crate) struct Budget {
     bound: u64,
@@ -46,7 +46,7 @@ impl Budget {
 
     /// Whether the larger tables should go to the disk.
     pub fn is_short(&self) -> bool {
-        self.held.load(Ordering::Relaxed) > self.bound / 8 && !self.is_closed.load(Ordering::Relaxed)
+        self.held.load(Ordering::Relaxed) > self.bound / 4 && !self.is_closed.load(Ordering::Relaxed)
     }
 
     /// From now on tables travel: what arrives in a round is no more than there is memory for, and is wanted there.
@@ -144,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_short_while_more_than_an_eighth_of_the_bound_is_held() {
-        let budget = Budget::new(800, 1, &place());
+    fn memory_is_short_while_more_than_a_quarter_of_the_bound_is_held() {
+        let budget = Budget::new(400, 1, &place());
         let (mut one, mut other) = (Counted::default(), Counted::default());
         one.set(&budget, 90);
         assert!(!budget.is_short());

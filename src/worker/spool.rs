@@ -10,6 +10,8 @@ use super::run::{Run, spread};
 
 /// Values that come between two measurements, at least.
 const VALUES_LEAST: usize = 1024;
+/// Fewer bytes are not worth being written, once no more come.
+const SMALL: u64 = 1 << 16;
 
 /// Values in their order, some at a time in memory or on the disk.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,8 +72,8 @@ impl<T: Serialize> Spool<T> {
         match self.blocks.last_mut() {
             Some(Block::Here(values, _)) => {
                 values.push(value);
-                if values.len().is_multiple_of(VALUES_LEAST) {
-                    self.relieve(budget);
+                if let Some(budget) = budget.filter(|_| values.len().is_multiple_of(VALUES_LEAST)) {
+                    self.relieve_of(budget.worth_a_run(), budget);
                 }
             }
             _ => self.blocks.push(Block::Here(vec![value], Counted::default())),
@@ -92,10 +94,10 @@ impl<T: Serialize> Spool<T> {
         }
     }
 
-    /// The last values go to the disk, where memory is short and there are many of them.
+    /// No more values come for now: the last ones go to the disk, where memory is short.
     pub fn relieve(&mut self, budget: Option<&Arc<Budget>>) {
         if let Some(budget) = budget {
-            self.relieve_of(budget.worth_a_run(), budget);
+            self.relieve_of(SMALL.min(budget.worth_a_run()), budget);
         }
     }
 
@@ -252,6 +254,19 @@ mod tests {
         (0..200).for_each(|_| spool.add_block(vec!["x".to_owned(); 10], Some(&budget)));
         let here = spool.blocks.iter().filter(|block| matches!(block, Block::Here(..))).count();
         assert!((10..100).contains(&here) && spool.len() == 2000 && !budget.is_short(), "{here}");
+    }
+
+    /// Each list ends with what was too little to be written while more was expected.
+    #[test]
+    fn the_ends_of_many_lists_are_written_as_well() {
+        let (budget, mut spools) = (budget(64 << 20), Vec::new());
+        for _ in 0..100 {
+            let mut spool = Spool::default();
+            (0..200_000u64).for_each(|number| spool.push(number, Some(&budget)));
+            spool.relieve(Some(&budget));
+            spools.push(spool);
+        }
+        assert!(!budget.is_short());
     }
 
     #[test]
