@@ -115,7 +115,7 @@ where
     /// Writes all items to one file, in the order of their keys, as [`Sharded::write`] does. Collective: every rank must call it.
     ///
     /// What is on the disk is read twice, and merged on the way. Memory: 64 KiB at most for each part that was written there, and
-    /// 1 MiB.
+    /// 1 MiB. Messages: six collectives of a few bytes.
     ///
     /// # Errors
     ///
@@ -153,7 +153,7 @@ where
         file_of_each_rank(self.world, folder.as_ref(), &self.mine, format)
     }
 
-    /// The items in memory, for further steps. Collective: every rank must call it.
+    /// The items in memory, for further steps. Collective: every rank must call it; nothing moves but what makes them even.
     ///
     /// # Errors
     ///
