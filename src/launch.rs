@@ -56,6 +56,8 @@ pub(crate) struct Launcher {
 
 /// Ranks that are threads of one process, at most.
 pub(crate) const RANKS_MOST: u64 = 4096;
+/// Less than any program needs; a smaller number of bytes lacks its unit.
+const SIZE_LEAST: u64 = 16 << 10;
 /// More than any machine has; a larger number is a slip.
 const THREADS_MOST: u64 = 1 << 16;
 /// A year; a larger number of seconds is a slip.
@@ -182,12 +184,15 @@ fn size_from(variable: &str) -> Result<Option<u64>> {
     let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
-    value.to_str().and_then(bytes_of).map(Some).ok_or_else(|| {
-        Error::launch(
-            format!("{variable}={} is no number of bytes", value.display()),
-            format!("unset {variable} or give it a size such as 4GiB, 500MB or 1000000"),
-        )
-    })
+    let remedy = || format!("unset {variable} or give it a size such as 4GiB, 500MB or 1000000");
+    let bytes = value
+        .to_str()
+        .and_then(bytes_of)
+        .ok_or_else(|| Error::launch(format!("{variable}={} is no number of bytes", value.display()), remedy()))?;
+    if bytes < SIZE_LEAST {
+        return Err(Error::launch(format!("{variable}={} is less than 16 KiB", value.display()), remedy()));
+    }
+    Ok(Some(bytes))
 }
 
 /// Reads a size, at least one byte: `1000000`, `500MB`, `1.5GiB`.

@@ -56,7 +56,7 @@ pub(crate) struct Rank<T: Transport + ?Sized = dyn Transport> {
     pub patience: Patience,
     /// The least time between two snapshots, where somebody has asked for one.
     pub snapshots: Option<Duration>,
-    /// The bytes of values that pools may have in memory, if there is a bound.
+    /// The bytes that a pool's values, and what a call computes by key, may have in memory, each; if there is a bound.
     pub memory: Option<u64>,
     /// The ranks that are through with this call, as far as they have said so.
     through: BTreeSet<usize>,

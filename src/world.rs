@@ -321,7 +321,6 @@ impl World {
         self.inner.borrow().report.clone()
     }
 
-    /// Makes a call on this rank and on the ranks that follow it in this process.
     /// What a rank may have in memory, and where the keys of a call are on the disk beyond that; shared by the ranks of this
     /// process that have one `main`.
     pub(crate) fn budget(&self) -> Option<Arc<Budget>> {
@@ -331,6 +330,7 @@ impl World {
         Some(Budget::new(bound, ranks * self.threads(), &self.place))
     }
 
+    /// Makes a call on this rank and on the ranks that follow it in this process.
     pub(crate) fn call<S, K>(
         &self,
         spec: &Spec,

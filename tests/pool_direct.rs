@@ -294,6 +294,8 @@ fn memory_that_cannot_be_bounded_is_refused_and_values_that_cannot_be_written_st
     let command = ["test-spmd", "pool-spills"];
     let bad = run_alone(&[("RANKFOLD_MEMORY", "4 apples")], &command);
     bad.says(&["RANKFOLD_MEMORY=4 apples is no number of bytes", "such as 4GiB"]);
+    let slip = run_alone(&[("RANKFOLD_MEMORY", "4")], &command);
+    slip.says(&["RANKFOLD_MEMORY=4 is less than 16 KiB", "such as 4GiB"]);
     let nowhere = [("RANKFOLD_MEMORY", "2MiB"), ("RANKFOLD_SCRATCH", "/nowhere"), ("RANKFOLD_RANKS", "2")];
     let ended = run_alone(&nowhere, &command);
     assert_eq!(ended.output(), run_alone(&[], &command).output());

@@ -48,6 +48,16 @@ fn items_with_equal_keys_keep_their_order_and_do_not_pile_up() {
     std::fs::remove_file(file).unwrap();
 }
 
+/// One leaf is computed by one rank.
+#[test]
+fn items_that_one_rank_has_come_to_all() {
+    for ranks in [3, 8] {
+        let lengths =
+            on_each(ranks, |world| Ok(world.over(0..20_000u64).leaf(1 << 15).sort_by_key(|i| (key(i), i))?.len_here()));
+        assert!(lengths.iter().max().unwrap() * ranks as u64 <= 26_000, "{lengths:?}");
+    }
+}
+
 #[test]
 fn a_file_of_each_rank_has_its_part_and_steps_go_on_from_there() {
     let folder = path("sorted-parts");

@@ -60,10 +60,11 @@ impl Context {
 
 type Benchmark = (&'static str, &'static str, fn(&mut Context) -> Result<()>);
 
-const BENCHMARKS: [Benchmark; 14] = [
+const BENCHMARKS: [Benchmark; 15] = [
     ("monte-carlo", "against a program by hand: blocks that cost the same", pairs::monte_carlo),
     ("ramp", "against a program by hand: cost grows a hundredfold along the range", pairs::ramp),
     ("words", "the example word_count against a program with rayon alone", pairs::words),
+    ("bounded-words", "the same with four times the text, and 512 MiB of memory for a rank", pairs::words_in_bounds),
     ("init", "rankfold::init against MPI_Init", pairs::init),
     ("batches", "the overhead of calls and batches", overheads::batches),
     ("items", "the overhead of items", overheads::items),

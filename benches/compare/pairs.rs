@@ -110,13 +110,23 @@ fn seconds(text: &str) -> Option<f64> {
 }
 
 pub(crate) fn words(context: &mut Context) -> Result<()> {
+    words_of(context, context.quickly(100 << 20, 1 << 30), "")
+}
+
+/// More text than a rank may use memory.
+pub(crate) fn words_in_bounds(context: &mut Context) -> Result<()> {
+    words_of(context, context.quickly(200 << 20, 4 << 30), context.quickly("16MiB", "512MiB"))
+}
+
+/// Text of so many bytes, with so much memory for each rank, or all there is.
+fn words_of(context: &mut Context, size: u64, memory: &str) -> Result<()> {
     same_kernel()?;
-    let corpus = corpus::corpus(&context.launcher, context.quickly(100 << 20, 1 << 30))?;
+    let corpus = corpus::corpus(&context.launcher, size)?;
     context.record.say(format!("  {}; the page cache is warm", corpus.description));
     let (launcher, path) = (context.launcher.clone(), corpus.path.display().to_string());
     let rayon = |top: &str| launcher.alone("bench_words", &["2", top, &path]);
     let two_threads = |mut command: Command, threads: &str| {
-        command.env("RANKFOLD_THREADS", threads);
+        command.env("RANKFOLD_THREADS", threads).env("RANKFOLD_MEMORY", memory);
         command
     };
     let example = |top: &str| ["--top".to_owned(), top.to_owned(), path.clone()];

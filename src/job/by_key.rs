@@ -68,10 +68,12 @@ impl<'w, S: Source> Over<'w, S, NoIdentity> {
     /// that it has met, and while they travel up to three times. Where that is too much, set `RANKFOLD_MEMORY` to what a rank
     /// may use, such as `512MiB`: larger tables are then written to the rank's own disk (`RANKFOLD_SCRATCH`), sorted by hash, and
     /// travel in as many rounds as it takes; the result has the same bits. What is not bounded is one leaf's table (if order
-    /// matters), the result that is asked for, and what a journal holds of a segment while it is written.
+    /// matters), the pairs of one item or of one piece of a batch, all that one key has,
+    /// the result that is asked for, and a [`journal`](Self::journal), which has all of a rank's pairs in memory twice while it
+    /// writes them.
     ///
-    /// **Messages.** Three collectives for each round, one round unless tables were written to the disk; one more if
-    /// `RANKFOLD_MEMORY` is set; and one or two for the result.
+    /// **Messages.** Two collectives for each round, one round unless tables were written to the disk; two more if
+    /// `RANKFOLD_MEMORY` is set; and four for the result.
     ///
     /// # Examples
     ///

@@ -61,9 +61,9 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     /// draw samples from). Where `RANKFOLD_MEMORY` says what a rank may use, what is more goes to the rank's own disk
     /// (`RANKFOLD_SCRATCH`), twice at most.
     ///
-    /// **Cost.** One gathering of 256 keys of each rank; then every item moves at most once, by `MPI_Ialltoallv`, in one round or
-    /// in as many as there is no memory for fewer. Memory: a rank's items up to three times; with a bound on memory, that. A
-    /// [`journal`](Self::journal) holds what a rank has of a segment in memory while it is written.
+    /// **Cost.** One gathering of 256 keys for each rank; then every item moves at most once, by `MPI_Ialltoallv`, in one round or
+    /// in as many as there is no memory for fewer. Memory: a rank's items up to three times; with a bound on memory, that, and a
+    /// [`journal`](Self::journal) has all of a rank's items in memory twice while it writes them.
     ///
     /// # Errors
     ///

@@ -149,6 +149,13 @@ where
         left.merge(right, &self.combiner, self.budget.as_ref())
     }
 
+    fn put_away(&self, partial: Tables<K, V>) -> Tables<K, V> {
+        match &self.budget {
+            Some(budget) => partial.put_away(budget),
+            None => partial,
+        }
+    }
+
     fn rounds(&self, partials: &[(Extent, Option<Tables<K, V>>)]) -> Option<u64> {
         let budget = self.budget.as_ref()?;
         budget.close();
@@ -183,6 +190,6 @@ impl<M, C, K: Eq + Hash + Serialize, V: Serialize, const ANY_ORDER: bool> Keyed<
                 tables.relieve_last(budget);
             }
         }
-        tables.relieved_for_now(self.budget.as_ref())
+        tables
     }
 }

@@ -8,10 +8,7 @@ use hashbrown::hash_map::Entry;
 use rustc_hash::FxBuildHasher;
 use serde::Serialize;
 
-use crate::worker::budget::{Budget, Counted, owned};
-
-/// Pairs that come between two measurements, at least.
-const PAIRS_LEAST: u64 = 1024;
+use crate::worker::budget::{Budget, Counted, owned, until_next};
 
 /// The hash has no seed: which rank has a key is the same in every run.
 pub(crate) type Pairs<K, V> = HashMap<K, V, FxBuildHasher>;
@@ -36,7 +33,7 @@ impl<K, V> Default for Table<K, V> {
 
 impl<K, V> From<Pairs<K, V>> for Table<K, V> {
     fn from(pairs: Pairs<K, V>) -> Self {
-        Self { pairs, counted: Counted::default(), came: 0, due: PAIRS_LEAST }
+        Self { pairs, counted: Counted::default(), came: 0, due: 1 }
     }
 }
 
@@ -48,8 +45,9 @@ impl<K: Eq + Hash + Serialize, V: Serialize> Table<K, V> {
 
     /// Counts the memory that the table takes, and tells how much that is.
     pub fn measure(&mut self, budget: &Arc<Budget>) -> u64 {
-        let bytes = self.pairs.allocation_size() as u64 + owned::<(K, V), _>(self.pairs.iter(), self.pairs.len());
-        self.due = self.came + PAIRS_LEAST.max(self.pairs.len() as u64 / 8);
+        let (owned, seen) = owned::<(K, V), _>(self.pairs.iter(), self.pairs.len());
+        let bytes = self.pairs.allocation_size() as u64 + owned;
+        self.due = self.came + until_next(self.came, self.pairs.len(), seen);
         self.counted.set(budget, bytes);
         bytes
     }

@@ -30,8 +30,10 @@ pub(crate) enum Tables<K, V> {
     Here(Table<K, V>),
     /// In the order of hashes.
     OnDisk(Run<(K, V)>),
-    /// Of the first and the second half, not merged yet.
+    /// Of the first and the second half of an extent, not merged yet.
     Both(Box<(Self, Self)>),
+    /// Of pieces that follow each other, not merged yet, where it does not matter how values are combined.
+    Row(Vec<Self>),
     /// In memory, on their way: those that have not gone yet, in the order of hashes.
     Going(Peekable<IntoIter<Placed<K, V>>>, Counted),
 }
@@ -67,16 +69,16 @@ impl<K, V> Tables<K, V> {
 
     /// A table to which pairs can be added that come after all others.
     pub fn last(&mut self) -> &mut Table<K, V> {
-        if !matches!(self, Self::Here(_)) {
-            match self {
-                Self::Both(both) if matches!(both.1, Self::Here(_)) => {}
-                _ => *self = Self::Both(Box::new((std::mem::take(self), Self::default()))),
-            }
+        match self {
+            Self::Here(_) => {}
+            Self::Row(row) if matches!(row.last(), Some(Self::Here(_))) => {}
+            Self::Row(row) => row.push(Self::default()),
+            _ => *self = Self::Row(vec![std::mem::take(self), Self::default()]),
         }
         match self {
             Self::Here(table) => table,
-            Self::Both(both) => match &mut both.1 {
-                Self::Here(table) => table,
+            Self::Row(row) => match row.last_mut() {
+                Some(Self::Here(table)) => table,
                 _ => unreachable!("it was just put there"),
             },
             _ => unreachable!("there is a table at the end now"),
@@ -89,6 +91,7 @@ impl<K, V> Tables<K, V> {
             Self::Here(table) => table.counted.bytes(),
             Self::OnDisk(run) => run.bytes(),
             Self::Both(both) => both.0.bytes() + both.1.bytes(),
+            Self::Row(row) => row.iter().map(Self::bytes).sum(),
             Self::Going(_, counted) => counted.bytes(),
         }
     }
@@ -99,13 +102,7 @@ impl<K: Eq + Hash + Serialize, V: Serialize> Tables<K, V> {
     pub fn merge(self, right: Self, combine: &impl Fn(V, V) -> V, budget: Option<&Arc<Budget>>) -> Self {
         match (self, right) {
             (Self::Here(left), Self::Here(right)) => Self::Here(left.merge(right, combine)).relieved(budget),
-            (left, right) => {
-                let relieved = |tables: Self| match budget {
-                    Some(budget) => tables.relieved_of(SMALL, budget),
-                    None => tables,
-                };
-                Self::Both(Box::new((relieved(left), relieved(right))))
-            }
+            (left, right) => Self::Both(Box::new((left, right))),
         }
     }
 
@@ -117,25 +114,27 @@ impl<K: Eq + Hash + Serialize, V: Serialize> Tables<K, V> {
         }
     }
 
-    /// No more pairs come for now: the last table goes to the disk, where memory is short and there is much of it.
-    pub fn relieved_for_now(self, budget: Option<&Arc<Budget>>) -> Self {
-        match (self, budget) {
-            (Self::Both(mut both), Some(budget)) => {
-                both.1 = both.1.relieved_of(SMALL, budget);
-                Self::Both(both)
-            }
-            (other, budget) => other.relieved(budget),
+    /// No more pairs come for now: what is in memory goes to the disk, where memory is short, but for the smallest tables.
+    pub fn put_away(self, budget: &Arc<Budget>) -> Self {
+        match self {
+            Self::Here(_) => self.relieved_of(SMALL.min(budget.worth_a_run()), budget),
+            Self::Both(both) => Self::Both(Box::new((both.0.put_away(budget), both.1.put_away(budget)))),
+            Self::Row(row) => Self::Row(row.into_iter().map(|tables| tables.put_away(budget)).collect()),
+            other => other,
         }
     }
 
     /// The last table goes to the disk, where memory is short and it has grown; for whom it does not matter where that is.
     pub fn relieve_last(&mut self, budget: &Arc<Budget>) {
         let last = match self {
-            Self::Both(both) => &mut both.1,
-            other => other,
+            Self::Row(row) => row.last_mut(),
+            other => Some(other),
         };
-        if matches!(last, Self::Here(table) if table.is_due()) {
-            *last = std::mem::take(last).relieved(Some(budget));
+        if let Some(last @ Self::Here(_)) = last {
+            let is_due = matches!(last, Self::Here(table) if table.is_due());
+            if is_due {
+                *last = std::mem::take(last).relieved(Some(budget));
+            }
         }
     }
 
@@ -187,6 +186,11 @@ impl<K: Eq + Hash + DeserializeOwned, V: DeserializeOwned> Tables<K, V> {
                 let (left, right) = (both.0.take(round, combine)?, both.1.take(round, combine)?);
                 taken = left.merge(right, combine);
             }
+            Self::Row(row) => {
+                for tables in row {
+                    taken = taken.merge(tables.take(round, combine)?, combine);
+                }
+            }
             Self::Going(pairs, _) => {
                 taken.pairs.reserve(share(pairs.len()));
                 while let Some((_, (key, value))) = pairs.next_if(|(place, _)| round.is_over(*place)) {
@@ -220,6 +224,7 @@ impl<K: Eq + Hash, V> Cut for Tables<K, V> {
 enum Written<K, V> {
     Here(Pairs<K, V>),
     Both(Box<(Tables<K, V>, Tables<K, V>)>),
+    Row(Vec<Tables<K, V>>),
 }
 
 impl<K, V> From<Written<K, V>> for Tables<K, V> {
@@ -227,6 +232,7 @@ impl<K, V> From<Written<K, V>> for Tables<K, V> {
         match written {
             Written::Here(pairs) => Self::Here(pairs.into()),
             Written::Both(both) => Self::Both(both),
+            Written::Row(row) => Self::Row(row),
         }
     }
 }
@@ -241,6 +247,7 @@ where
             Self::Here(table) => serializer.serialize_newtype_variant("Tables", 0, "Here", &table.pairs),
             Self::OnDisk(run) => serializer.serialize_newtype_variant("Tables", 0, "Here", run),
             Self::Both(both) => serializer.serialize_newtype_variant("Tables", 1, "Both", both),
+            Self::Row(row) => serializer.serialize_newtype_variant("Tables", 2, "Row", row),
             Self::Going(..) => Err(serde::ser::Error::custom("some of the pairs have gone already")),
         }
     }
@@ -274,7 +281,10 @@ mod tests {
                 let before = table.pairs.remove(key);
                 table.pairs.insert(*key, before.map_or(value.clone(), |before| combine(before, value.clone())));
             }
-            return tables.relieved(budget);
+            return match budget {
+                Some(budget) => tables.put_away(budget),
+                None => tables,
+            };
         }
         let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
         tree(left, budget).merge(tree(right, budget), &combine, budget)
@@ -326,32 +336,29 @@ mod tests {
             table.came += 1;
             tables.relieve_last(&budget);
         }
-        let mut runs = 0;
-        let mut rest = &tables;
-        while let Tables::Both(both) = rest {
-            runs += usize::from(matches!(both.0, Tables::OnDisk(_)) || matches!(both.1, Tables::OnDisk(_)));
-            rest = &both.0;
-        }
-        assert!(runs > 10, "{runs}");
+        let Tables::Row(row) = &tables else { panic!("a row") };
+        let on_disk = row.iter().filter(|tables| matches!(tables, Tables::OnDisk(_))).count();
+        assert!(on_disk > 10 && row.len() <= on_disk + 1, "{on_disk} of {}", row.len());
+        let written = wire::encode(&tables).unwrap();
+        assert_eq!(all(wire::decode(&written).unwrap(), 1).len(), 20_000);
         assert!((0..).zip(all(tables, 3)).all(|(number, (key, value))| key == number && value == key.to_string()));
     }
 
-    /// A batch ends with what was too little to be written while more was expected.
+    /// A batch ends with what was too little to be written while more was expected, and a journal gives back all at once.
     #[test]
-    fn the_last_table_is_written_as_well_when_no_more_pairs_come() {
+    fn what_is_in_memory_is_put_away_wherever_it_is() {
         let (budget, mut held) = (budget(4 << 20), Counted::default());
         held.set(&budget, 2 << 20);
-        let mut tables = Texts::default();
-        let add = |tables: &mut Texts, keys: std::ops::Range<u16>| {
-            tables.last().pairs.extend(keys.map(|key| (key, "value".to_owned())));
+        let of = |keys: std::ops::Range<u16>| {
+            let pairs: Pairs<u16, String> = keys.map(|key| (key, "value".to_owned())).collect();
+            Texts::Here(pairs.into())
         };
-        add(&mut tables, 0..20_000);
-        tables = tables.relieved_for_now(Some(&budget));
-        add(&mut tables, 20_000..22_000);
-        tables = tables.relieved(Some(&budget));
-        assert!(matches!(&tables, Tables::Both(both) if matches!(**both, (Tables::OnDisk(_), Tables::Here(_)))));
-        tables = tables.relieved_for_now(Some(&budget));
-        assert!(matches!(&tables, Tables::Both(both) if matches!(**both, (Tables::OnDisk(_), Tables::OnDisk(_)))));
-        assert_eq!(all(tables, 2).len(), 22_000);
+        let row = Texts::Row(vec![of(0..2000), of(2000..4000)]);
+        let tables = Texts::Both(Box::new((row, of(4000..6000)))).put_away(&budget);
+        let Tables::Both(both) = &tables else { panic!("two halves") };
+        assert!(matches!(&both.0, Tables::Row(row) if row.iter().all(|tables| matches!(tables, Tables::OnDisk(_)))));
+        assert!(matches!(both.1, Tables::OnDisk(_)));
+        assert!(matches!(of(0..20).put_away(&budget), Tables::Here(_)));
+        assert_eq!(all(tables, 2).len(), 6000);
     }
 }

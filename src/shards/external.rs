@@ -20,7 +20,7 @@ use super::keep::{Listed, agree_on_order};
 use super::moves::{all_or_none, if_all};
 use super::sharded::compare_failed;
 use super::sort::{Mark, splitters};
-use crate::error::{Error, ErrorKind, Place, Result};
+use crate::error::{Error, Place, Result, Role};
 use crate::extent::Extent;
 use crate::meeting;
 use crate::rank::Rank;
@@ -35,8 +35,8 @@ use crate::worker::compute::{At, Computation, Kernel, Runs};
 use crate::worker::run::Run;
 use crate::worker::spool::{Block, Spool, Values};
 
-/// Samples of each rank: the longest of a thousand ranks' parts is then about a fifth longer than the mean.
-const SAMPLES: usize = 256;
+/// Samples for each rank's part: the longest of a thousand parts is then about a fifth longer than the mean.
+const SAMPLES: u64 = 256;
 
 /// An item with its key and its number among all.
 pub(crate) type Entry<K, T> = (Mark<K>, T);
@@ -81,6 +81,13 @@ where
         }
         left
     }
+
+    fn put_away(&self, mut partial: Self::Partial) -> Self::Partial {
+        if let Some(budget) = &self.budget {
+            partial.put_away(budget);
+        }
+        partial
+    }
 }
 
 impl<F, K: Serialize, T: Serialize> Sorting<F, K, T> {
@@ -95,7 +102,6 @@ impl<F, K: Serialize, T: Serialize> Sorting<F, K, T> {
                 break;
             }
         }
-        spool.relieve(self.budget.as_ref());
         spool
     }
 }
@@ -135,7 +141,8 @@ where
     };
     // What others have computed as well is left to them.
     let rows: Vec<Row<K, T>> = mine.into_iter().filter_map(|(extent, spool)| Some((first(extent)?, spool))).collect();
-    let exchange = Exchange { call, place: rank.place.clone(), budget };
+    let total = places.last().map_or(0, |(.., items)| items.end);
+    let exchange = Exchange { call, place: rank.place.clone(), budget, total };
     Ok((Value::Part(exchange.sort(rank, rows)?), reports))
 }
 
@@ -147,6 +154,8 @@ struct Exchange<'e> {
     call: &'e str,
     place: Place,
     budget: Option<&'e Arc<Budget>>,
+    /// Items of all ranks.
+    total: u64,
 }
 
 impl Exchange<'_> {
@@ -156,50 +165,57 @@ impl Exchange<'_> {
         T: Serialize + DeserializeOwned + Send + Sync,
     {
         let encoding = Encoding { call: self.call, place: &self.place };
-        let drawn = rank.meanwhile(|| encoding.encode(&self.samples(&rows)?).map(ByteBuf::from))?;
+        let size = rank.size();
+        let drawn = rank.meanwhile(|| {
+            self.guarded(|| encoding.encode(&self.samples(&rows, SAMPLES * size as u64)?).map(ByteBuf::from))
+        })?;
         let bytes = rows.iter().map(|(_, spool)| spool.bytes()).sum();
         let told = drawn.map(|drawn| (drawn, self.budget.map_or(1, |budget| budget.rounds(bytes))));
         let (drawn, rounds): (Vec<ByteBuf>, Vec<u64>) = all_or_none(rank, &told)?.into_iter().unzip();
-        let (rounds, size) = (rounds.into_iter().max().unwrap_or(1), rank.size());
+        let rounds = rounds.into_iter().max().unwrap_or(1);
         let splitters = rank.meanwhile(|| {
-            let drawn = drawn.iter().map(|bytes| encoding.decode::<Vec<(Mark<K>, u64)>>(bytes));
-            let drawn: Vec<Vec<_>> = drawn.collect::<Result<_>>()?;
-            catch(|| splitters(drawn.concat(), size)).map_err(|caught| compare_failed(self.call, &self.place, caught))
+            self.guarded(|| {
+                let drawn = drawn.iter().map(|bytes| encoding.decode::<Vec<(Mark<K>, u64)>>(bytes));
+                let drawn: Vec<Vec<_>> = drawn.collect::<Result<_>>()?;
+                self.comparing(|| splitters(drawn.into_iter().flatten().collect(), size))
+            })
         })?;
         let splitters = if_all(rank, splitters)?;
         let (mut left, mut sorted) = (rows.iter().map(|(_, spool)| spool.len()).sum::<usize>(), Spool::default());
-        let mut going = Going { rows: rows.into_iter(), row: None };
+        let mut going = Going::beginning_at(rows, left * rank.rank() / size);
         for round in 0..rounds {
             let count = left.div_ceil((rounds - round) as usize);
             left -= count;
-            let packed = rank.meanwhile(|| self.pack(&mut going, count, &splitters, size))?;
+            let packed = rank.meanwhile(|| self.guarded(|| self.pack(&mut going, count, &splitters, size)))?;
             let packed = if_all(rank, packed)?;
             let arrived = exchange(rank, packed)?;
             let taken = rank.meanwhile(|| {
-                let parts = arrived.iter().map(|bytes| encoding.decode::<Vec<Entry<K, T>>>(bytes));
-                let mut block: Vec<Entry<K, T>> = Vec::new();
-                parts.into_iter().try_for_each(|part| part.map(|part| block.extend(part)))?;
-                let order = || block.par_sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-                catch(order).map_err(|caught| compare_failed(self.call, &self.place, caught))?;
-                sorted.add_block(block, self.budget);
-                Ok::<_, Error>(())
+                self.guarded(|| {
+                    let mut parts = arrived.iter().map(|bytes| encoding.decode::<Vec<Entry<K, T>>>(bytes));
+                    let mut block: Vec<Entry<K, T>> = Vec::new();
+                    parts.try_for_each(|part| part.map(|part| block.extend(part)))?;
+                    self.comparing(|| block.par_sort_unstable_by(|(a, _), (b, _)| a.cmp(b)))?;
+                    sorted.add_block(block, self.budget);
+                    Ok(())
+                })
             })?;
             if_all(rank, taken)?;
         }
         Ok(sorted)
     }
 
-    /// Marks at about equal distances, each with the number of items from it to the next.
-    fn samples<K, T>(&self, rows: &[Row<K, T>]) -> Result<Vec<(Mark<K>, u64)>>
+    /// This rank's part of so many marks from all over the input, each with the number of items from it to the next.
+    fn samples<K, T>(&self, rows: &[Row<K, T>], count: u64) -> Result<Vec<(Mark<K>, u64)>>
     where
         K: Clone + DeserializeOwned,
         T: DeserializeOwned,
     {
-        let all: usize = rows.iter().map(|(_, spool)| spool.len()).sum();
-        let mut samples = Vec::new();
+        let (mut samples, total) = (Vec::new(), u128::from(self.total.max(1)));
+        // Those before each item, so that short rows may have none.
+        let before = |number: u64| (u128::from(number) * u128::from(count) / total) as usize;
         for (first, spool) in rows {
-            let wanted = (SAMPLES * spool.len()).div_ceil(all.max(1));
-            let drawn = spool.samples(wanted, |((key, _), _)| key.clone()).map_err(|problem| self.lost(problem))?;
+            let wanted = before(first + spool.len() as u64) - before(*first);
+            let drawn = spool.samples(wanted, |((key, _), _)| key.clone()).map_err(|problem| self.lost(&problem))?;
             let next = drawn.iter().skip(1).map(|(number, _)| *number).chain([spool.len()]);
             let weights: Vec<u64> = next.zip(&drawn).map(|(next, (number, _))| (next - number) as u64).collect();
             samples
@@ -217,16 +233,27 @@ impl Exchange<'_> {
         let encoding = Encoding { call: self.call, place: &self.place };
         let mut parts: Vec<Vec<Entry<K, T>>> = (0..size).map(|_| Vec::new()).collect();
         for _ in 0..count {
-            let next = going.next().map_err(|problem| self.lost(problem))?;
+            let next = going.next().map_err(|problem| self.lost(&problem))?;
             let entry = next.expect("as many are left as were counted");
-            let owner = catch(|| splitters.partition_point(|splitter| *splitter <= entry.0));
-            parts[owner.map_err(|caught| compare_failed(self.call, &self.place, caught))?].push(entry);
+            let owner = self.comparing(|| splitters.partition_point(|splitter| *splitter <= entry.0))?;
+            parts[owner].push(entry);
         }
         Ok(Parcels::of(parts.iter().map(|part| encoding.encode(part)).collect::<Result<_>>()?))
     }
 
-    fn lost(&self, message: String) -> Error {
-        ErrorKind::Internal { call: self.call.to_owned(), place: self.place.clone(), message }.into()
+    fn lost(&self, problem: &str) -> Error {
+        Budget::unreadable(self.call, &self.place, problem)
+    }
+
+    /// Runs what compares keys.
+    fn comparing<R>(&self, compare: impl FnOnce() -> R) -> Result<R> {
+        catch(compare).map_err(|caught| compare_failed(self.call, &self.place, caught))
+    }
+
+    /// Runs what copies, encodes and decodes items: a panic there is an error of this call as well.
+    fn guarded<R>(&self, act: impl FnOnce() -> Result<R>) -> Result<R> {
+        let item = || "an item on its way to another rank".to_owned();
+        catch(act).map_err(|caught| caught.into_error(self.call, &self.place, Role::Combiner, item()))?
     }
 }
 
@@ -234,6 +261,26 @@ impl Exchange<'_> {
 struct Going<K, T> {
     rows: std::vec::IntoIter<Row<K, T>>,
     row: Option<(u64, Values<Entry<K, T>>)>,
+}
+
+impl<K, T> Going<K, T> {
+    /// Begins with the block that has so many items before it, and ends with those before it: where the input is sorted already
+    /// in parts, all ranks would else send the same keys, to the same rank, in the same round.
+    fn beginning_at(rows: Vec<Row<K, T>>, item: usize) -> Self {
+        let (mut blocks, mut passed, mut begin) = (Vec::new(), 0, 0);
+        for (mut first, spool) in rows {
+            for block in spool {
+                if passed <= item {
+                    begin = blocks.len();
+                }
+                let length = block.len();
+                blocks.push((first, block));
+                (passed, first) = (passed + length, first + length as u64);
+            }
+        }
+        blocks.rotate_left(begin);
+        Self { rows: blocks.into_iter(), row: None }
+    }
 }
 
 impl<K: DeserializeOwned, T: DeserializeOwned> Going<K, T> {
@@ -344,3 +391,59 @@ impl<K: Ord, T> PartialEq for Head<'_, K, T> {
 }
 
 impl<K: Ord, T> Eq for Head<'_, K, T> {}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Deserializer};
+
+    use super::*;
+
+    /// Written like any number, and not read back if it is bad luck.
+    #[derive(Debug, Serialize)]
+    struct Brittle(u64);
+
+    impl<'de> Deserialize<'de> for Brittle {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            match u64::deserialize(deserializer)? {
+                777 => Err(serde::de::Error::custom("out of luck")),
+                778 => panic!("very much out of luck"),
+                number => Ok(Self(number)),
+            }
+        }
+    }
+
+    /// Rank 1 has put the numbers away; what each rank says of bringing all in order.
+    fn sort_of(numbers: std::ops::Range<u64>) -> Vec<Result<usize>> {
+        rankfold_threads(3, |rank| {
+            let budget = Budget::new(16 << 10, 1, &rank.place);
+            let mine = if rank.rank() == 1 { numbers.clone() } else { 0..0 };
+            let mut spool = Spool::default();
+            mine.for_each(|number| spool.push(((number % 100, 0), Brittle(number)), Some(&budget)));
+            spool.put_away(&budget);
+            let total = numbers.end - numbers.start;
+            let exchange = Exchange { call: "test", place: rank.place.clone(), budget: Some(&budget), total };
+            Ok(exchange.sort(rank, vec![(0, spool)])?.len())
+        })
+    }
+
+    fn rankfold_threads<R: Send>(ranks: usize, program: impl Fn(&mut Rank) -> Result<R> + Sync) -> Vec<Result<R>> {
+        crate::threads(ranks, |world| world.together("test", |rank| program(rank)))
+    }
+
+    #[test]
+    fn what_one_rank_cannot_read_again_is_an_error_on_every_rank() {
+        let lengths: Vec<usize> =
+            sort_of(1000..6000).into_iter().map(|result| result.expect("no rank fails")).collect();
+        assert_eq!(lengths.iter().sum::<usize>(), 5000);
+        assert!(lengths.iter().all(|length| *length < 2200), "{lengths:?}");
+        for result in sort_of(777..6000) {
+            let text = result.expect_err("not read").to_string();
+            let says = |part| text.contains(part);
+            assert!(says("cannot be read again: ") && says("out of luck") && says(" on rank 1 "), "{text}");
+        }
+        for result in sort_of(778..5000) {
+            let text = result.expect_err("not read").to_string();
+            assert!(text.contains("very much out of luck") && text.contains("an item on its way"), "{text}");
+        }
+    }
+}

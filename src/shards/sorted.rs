@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 
 use super::external::{Entries, merge};
 use super::moves::{all_or_none, if_all};
-use super::sharded::{Sharded, compare_failed};
+use super::sharded::Sharded;
 use super::write::{Items, file_of_each_rank, one_file};
-use crate::error::{Error, ErrorKind, Place, Result};
+use crate::error::{Error, Place, Result, Role};
+use crate::worker::budget::Budget;
 use crate::worker::caught::catch;
 use crate::world::World;
 
@@ -115,7 +116,7 @@ where
     /// Writes all items to one file, in the order of their keys, as [`Sharded::write`] does. Collective: every rank must call it.
     ///
     /// What is on the disk is read twice, and merged on the way. Memory: 64 KiB at most for each part that was written there, and
-    /// 1 MiB. Messages: six collectives of a few bytes.
+    /// 1 MiB. Messages: nine collectives of a few bytes.
     ///
     /// # Errors
     ///
@@ -154,6 +155,7 @@ where
     }
 
     /// The items in memory, for further steps. Collective: every rank must call it; nothing moves but what makes them even.
+    /// Memory: a rank's items, twice as long as they are copied.
     ///
     /// # Errors
     ///
@@ -197,13 +199,15 @@ where
     T: DeserializeOwned + Send + Sync,
 {
     fn each(&self, call: &str, place: &Place, mut see: impl FnMut(u64, &T) -> Result<()> + Send) -> Result<()> {
-        let lost = |message| ErrorKind::Internal { call: call.to_owned(), place: place.clone(), message }.into();
+        let lost = |problem: String| Budget::unreadable(call, place, &problem);
         let mut number = self.start;
         let see = |item: &T| {
             see(number, item)?;
             number += 1;
             Ok(())
         };
-        catch(|| merge(&self.blocks, see, lost)).map_err(|caught| compare_failed(call, place, caught))?
+        let item = || "two items that are merged".to_owned();
+        catch(|| merge(&self.blocks, see, lost))
+            .map_err(|caught| caught.into_error(call, place, Role::Combiner, item()))?
     }
 }

@@ -6,14 +6,18 @@ use std::sync::{Arc, Mutex};
 use serde::Serialize;
 
 use super::scratch::{self, Pile};
-use crate::error::Place;
+use crate::error::{Error, ErrorKind, Place};
 use crate::lock::lock;
 use crate::wire;
 
+/// A round of fewer bytes would be mostly waiting.
+const ROUND_LEAST: u64 = 512;
 /// Values that are looked at to learn how much memory all take.
-const SAMPLES: usize = 32;
+pub(crate) const SAMPLES: usize = 32;
 /// The longest value that is measured; who has longer ones has few of them.
 const VALUE_MOST: usize = 1 << 24;
+/// Values that come between two measurements, once there are many.
+const VALUES_LEAST: u64 = 1024;
 /// What an allocator adds to what it is asked for.
 const ALLOCATION: u64 = 32;
 
@@ -67,7 +71,7 @@ impl Budget {
     /// In how many rounds so many bytes travel: what travels is there up to ten times, as values and as bytes of those that go
     /// and those that come, and in buffers that have room for more.
     pub fn rounds(&self, bytes: u64) -> u64 {
-        bytes.div_ceil((self.bound / 32).max(1)).max(1)
+        bytes.div_ceil((self.bound / 32).max(ROUND_LEAST)).max(1)
     }
 
     /// Where runs go; made when it is needed first.
@@ -77,6 +81,16 @@ impl Budget {
             return Ok(Arc::clone(pile));
         }
         Ok(Arc::clone(pile.insert(Arc::new(Pile::new()?))))
+    }
+
+    /// Who has lost what was written, of a call.
+    pub fn unreadable(call: &str, place: &Place, problem: &str) -> Error {
+        let problem = format!("{problem} on {place}");
+        let remedy = format!(
+            "see whether its disk below {} is sound, or name another folder with RANKFOLD_SCRATCH",
+            scratch::place().display()
+        );
+        ErrorKind::Refused { call: call.to_owned(), problem, remedy }.into()
     }
 
     /// What cannot be written stays where it is, which is said once, and not tried again.
@@ -93,14 +107,21 @@ impl Budget {
     }
 }
 
-/// What so many values of a type own beside themselves, estimated from the bytes that the first ones have on the way to
-/// another rank.
-pub(crate) fn owned<T, V: Serialize>(values: impl Iterator<Item = V>, count: usize) -> u64 {
+/// What so many values of a type own beside themselves, estimated from the bytes that some of them have on the way to another
+/// rank; and how many bytes were looked at for that.
+pub(crate) fn owned<T, V: Serialize>(values: impl Iterator<Item = V>, count: usize) -> (u64, u64) {
     if !std::mem::needs_drop::<T>() || count == 0 {
-        return 0;
+        return (0, 0);
     }
     let lengths = values.take(SAMPLES).map(|value| wire::length_up_to(&value, VALUE_MOST) + ALLOCATION);
-    lengths.sum::<u64>() * count as u64 / count.min(SAMPLES) as u64
+    let seen: u64 = lengths.sum();
+    (seen.saturating_mul(count as u64) / count.min(SAMPLES) as u64, seen)
+}
+
+/// How many values should come before the next measurement: few at first, since each may be large, and then so many that
+/// measuring costs next to nothing.
+pub(crate) fn until_next(came: u64, count: usize, seen: u64) -> u64 {
+    came.clamp(1, VALUES_LEAST).max(count as u64 / 8).max(seen / 64)
 }
 
 /// The bytes of something in memory, counted against a budget as long as this is there.
@@ -171,6 +192,18 @@ mod tests {
         assert_eq!([0, 1, 32_768, 32_769, 1 << 20].map(|bytes| budget.rounds(bytes)), [1, 1, 1, 2, 32]);
         assert_eq!((budget.worth_a_run(), budget.piece()), (32_768, 4096));
         assert_eq!(Budget::new(1 << 40, 2, &place()).piece(), 65_536);
-        assert_eq!(Budget::new(1, 64, &place()).rounds(3), 3);
+        assert_eq!(Budget::new(1, 64, &place()).rounds(1025), 3);
+    }
+
+    #[test]
+    fn large_values_are_measured_from_the_first_on_and_not_too_often() {
+        let (mut came, mut measured, mut bytes) = (0u64, 0u64, 0u64);
+        while came < 1 << 20 {
+            came += until_next(came, 64, bytes.min(32 * came));
+            (measured, bytes) = (measured + 1, bytes + bytes.min(32 * came));
+        }
+        assert!(measured < 1200, "{measured}");
+        assert_eq!([0, 1, 2, 4, 5000].map(|came| until_next(came, 0, 0)), [1, 1, 2, 4, 1024]);
+        assert_eq!((until_next(9000, 80_000, 0), until_next(9000, 10, 1 << 20)), (10_000, 16_384));
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::budget::Budget;
 use super::caught::{Caught, catch};
 use super::precautions::Guard;
 use super::table::{self, Table};
@@ -86,6 +87,11 @@ pub(crate) trait Kernel<S: Source>: Sync {
     }
 
     fn combine(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
+
+    /// What a batch has come to, or an earlier job: where memory is short, it may go to the disk.
+    fn put_away(&self, partial: Self::Partial) -> Self::Partial {
+        partial
+    }
 
     /// In how many rounds the partials of this rank had better travel, so that there is memory for what does; nothing if none
     /// of this kernel ever needs more than one. Asked once, when all is computed.
@@ -282,9 +288,16 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
         let item = || format!("the partials of items {} to {}", items.start, items.end - 1);
         catch(|| self.kernel.split(partial, round))
             .map_err(|caught| self.panicked(Role::Combiner, item(), caught))?
-            .map_err(|message| {
-                ErrorKind::Internal { call: self.call.to_owned(), place: self.place.clone(), message }.into()
-            })
+            .map_err(|problem| Budget::unreadable(self.call, self.place, &problem))
+    }
+
+    /// What is kept of a partial for now.
+    fn put_away(&self, extent: Extent, value: Option<K::Partial>) -> Result<Option<K::Partial>, Error> {
+        let Some(value) = value else { return Ok(None) };
+        catch(|| self.kernel.put_away(value)).map(Some).map_err(|caught| {
+            let items = self.items_of(extent);
+            self.panicked(Role::Combiner, format!("the partial of items {} to {}", items.start, items.end - 1), caught)
+        })
     }
 
     /// What is wanted of a part that is complete.
@@ -416,6 +429,7 @@ impl<'c, S: Source, K: Kernel<S>> Computation<'c, S, K> {
 
     /// Keeps a partial, combined with its buddies as far as they are here.
     fn keep(&self, extent: Extent, value: Option<K::Partial>, run: &Running<'_, S::Parcel>) -> Result<(), Error> {
+        let value = self.put_away(extent, value)?;
         self.merge(extent, value, |left, right, items| run.timed(|| self.combine(left, right, items)))
     }
 
@@ -494,7 +508,7 @@ where
     }
 
     fn restore(&self, extent: Extent, value: &[u8]) -> Result<(), Error> {
-        let value = Encoding { call: self.call, place: self.place }.decode(value)?;
+        let value = self.put_away(extent, Encoding { call: self.call, place: self.place }.decode(value)?)?;
         self.merge(extent, value, |left, right, items| self.combine(left, right, items))
     }
 

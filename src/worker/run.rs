@@ -50,10 +50,11 @@ impl<T> Run<T> {
         let pile = budget.pile().map_err(|error| error.to_string())?;
         let (mut piece, mut pieces, mut bytes, mut first) = (Vec::new(), Vec::new(), 0, 0);
         for (number, value) in (1..).zip(values) {
-            wire::encode_after(&mut piece, of(value))?;
+            wire::encode_after(&mut piece, of(value))
+                .map_err(|message| format!("a value cannot be encoded: {message}"))?;
             if piece.len() >= budget.piece() || number == values.len() {
-                let at = pile.append(&piece).map_err(|error| error.to_string())?;
                 let length = u32::try_from(piece.len()).map_err(|_| "a value has 4 GiB or more".to_owned())?;
+                let at = pile.append(&piece).map_err(|error| error.to_string())?;
                 pieces.push(Piece { at, length, first });
                 (bytes, first) = (bytes + piece.len() as u64, number);
                 piece.clear();
@@ -94,7 +95,7 @@ impl<T: DeserializeOwned> Run<T> {
                 read(&self.pile, piece, &mut self.piece)?;
                 self.read = 0;
             }
-            let (value, rest) = wire::decode_first(&self.piece[self.read..])?;
+            let (value, rest) = first_of(&self.piece[self.read..])?;
             self.read = self.piece.len() - rest.len();
             self.ahead = Some(value);
         }
@@ -114,7 +115,7 @@ impl<T: DeserializeOwned> Run<T> {
             read(&self.pile, *piece, &mut bytes)?;
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let (value, next) = wire::decode_first(rest)?;
+                let (value, next) = first_of(rest)?;
                 see(value)?;
                 rest = next;
             }
@@ -134,10 +135,11 @@ impl<T: DeserializeOwned> Run<T> {
             let at = chosen * pieces.len() / read_from;
             let (first, end) = (pieces[at].first, pieces.get(at + 1).map_or(self.left, |next| next.first));
             read(&self.pile, pieces[at], &mut bytes)?;
-            let mut wanted = spread(first..end, count.div_ceil(read_from)).peekable();
+            let wanted = count * (chosen + 1) / read_from - count * chosen / read_from;
+            let mut wanted = spread(first..end, wanted).peekable();
             let mut rest = &bytes[..];
             for number in first..end {
-                let (value, next) = wire::decode_first(rest)?;
+                let (value, next) = first_of(rest)?;
                 rest = next;
                 if wanted.next_if_eq(&number).is_some() {
                     samples.push((number, value));
@@ -166,10 +168,17 @@ fn anywhere(number: usize, of: usize) -> usize {
     ((u128::from(hash ^ (hash >> 29)) * of as u128) >> 64) as usize
 }
 
+fn first_of<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
+    wire::decode_first(bytes).map_err(lost)
+}
+
+fn lost(problem: impl fmt::Display) -> String {
+    format!("what was written to the disk for want of memory cannot be read again: {problem}")
+}
+
 fn read(pile: &Pile, piece: Piece, bytes: &mut Vec<u8>) -> Result<(), String> {
     bytes.resize(piece.length as usize, 0);
-    let failed = |error| format!("what was written to the disk for want of memory cannot be read again: {error}");
-    pile.read(piece.at, bytes).map_err(failed)
+    pile.read(piece.at, bytes).map_err(lost)
 }
 
 /// As a list of these values, or a table of these pairs, is written.

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::budget::{Budget, Counted, owned};
+use super::budget::{Budget, Counted, SAMPLES, owned, until_next};
 use super::run::{Run, spread};
 
-/// Values that come between two measurements, at least.
-const VALUES_LEAST: usize = 1024;
 /// Fewer bytes are not worth being written, once no more come.
 const SMALL: u64 = 1 << 16;
 
@@ -18,18 +16,22 @@ const SMALL: u64 = 1 << 16;
 #[serde(bound = "T: Serialize + DeserializeOwned")]
 pub(crate) struct Spool<T> {
     blocks: Vec<Block<T>>,
+    /// The length of the last block at which it is measured again.
+    #[serde(skip)]
+    due: u64,
 }
 
 /// Some values of a list.
 #[derive(Debug)]
 pub(crate) enum Block<T> {
+    /// In memory, as far as they were measured.
     Here(Vec<T>, Counted),
     OnDisk(Run<T>),
 }
 
 impl<T> Default for Spool<T> {
     fn default() -> Self {
-        Self { blocks: Vec::new() }
+        Self { blocks: Vec::new(), due: 1 }
     }
 }
 
@@ -66,17 +68,34 @@ impl<T> Block<T> {
     }
 }
 
+impl<T: Serialize> Block<T> {
+    /// Goes to the disk where memory is short and there are at least so many bytes; tells how many were looked at to know that.
+    fn relieve_of(&mut self, least: u64, budget: &Arc<Budget>) -> u64 {
+        let Self::Here(values, counted) = self else { return 0 };
+        let (owned, seen) = owned::<T, _>(values.iter().step_by((values.len() / SAMPLES).max(1)), values.len());
+        let bytes = (values.capacity() * size_of::<T>()) as u64 + owned;
+        counted.set(budget, bytes);
+        if bytes >= least && budget.is_short() {
+            match Run::write(values, |value| value, budget) {
+                Ok(run) => *self = Self::OnDisk(run),
+                Err(problem) => budget.is_exceeded(&problem),
+            }
+        }
+        seen
+    }
+}
+
 impl<T: Serialize> Spool<T> {
     /// One value more.
     pub fn push(&mut self, value: T, budget: Option<&Arc<Budget>>) {
-        match self.blocks.last_mut() {
-            Some(Block::Here(values, _)) => {
-                values.push(value);
-                if let Some(budget) = budget.filter(|_| values.len().is_multiple_of(VALUES_LEAST)) {
-                    self.relieve_of(budget.worth_a_run(), budget);
-                }
-            }
-            _ => self.blocks.push(Block::Here(vec![value], Counted::default())),
+        let Some(Block::Here(values, _)) = self.blocks.last_mut() else {
+            self.blocks.push(Block::Here(vec![value], Counted::default()));
+            self.due = 1;
+            return;
+        };
+        values.push(value);
+        if let Some(budget) = budget.filter(|_| values.len() as u64 >= self.due) {
+            self.relieve_of(budget.worth_a_run(), budget);
         }
     }
 
@@ -87,31 +106,24 @@ impl<T: Serialize> Spool<T> {
                 // What is too short to be written by itself may not be any more.
                 (Some(Block::Here(values, _)), Block::Here(more, _)) => {
                     values.extend(more);
-                    self.relieve(Some(budget));
+                    self.relieve_of(SMALL.min(budget.worth_a_run()), budget);
                 }
                 (_, block) => self.blocks.push(block),
             }
         }
     }
 
-    /// No more values come for now: the last ones go to the disk, where memory is short.
-    pub fn relieve(&mut self, budget: Option<&Arc<Budget>>) {
-        if let Some(budget) = budget {
-            self.relieve_of(SMALL.min(budget.worth_a_run()), budget);
+    /// No more values come for now: what is in memory goes to the disk, where memory is short, but for the shortest blocks.
+    pub fn put_away(&mut self, budget: &Arc<Budget>) {
+        for block in &mut self.blocks {
+            block.relieve_of(SMALL.min(budget.worth_a_run()), budget);
         }
     }
 
     fn relieve_of(&mut self, least: u64, budget: &Arc<Budget>) {
-        let Some(Block::Here(values, counted)) = self.blocks.last_mut() else { return };
-        let bytes = (values.capacity() * size_of::<T>()) as u64 + owned::<T, _>(values.iter(), values.len());
-        counted.set(budget, bytes);
-        if bytes < least || !budget.is_short() {
-            return;
-        }
-        match Run::write(values, |value| value, budget) {
-            Ok(run) => *self.blocks.last_mut().expect("it was just seen") = Block::OnDisk(run),
-            Err(problem) => budget.is_exceeded(&problem),
-        }
+        let Some(last) = self.blocks.last_mut() else { return };
+        let seen = last.relieve_of(least, budget);
+        self.due = last.len() as u64 + until_next(last.len() as u64, last.len(), seen);
     }
 
     /// Some values more, by themselves.
@@ -131,9 +143,11 @@ impl<T: DeserializeOwned> Spool<T> {
     ///
     /// The disk does not give back what was written.
     pub fn samples<R>(&self, count: usize, pick: impl Fn(&T) -> R) -> Result<Vec<(usize, R)>, String> {
-        let (mut samples, mut start, all) = (Vec::new(), 0, self.len());
+        let (mut samples, mut start, all) = (Vec::new(), 0, self.len().max(1));
         for block in &self.blocks {
-            let wanted = (count * block.len()).div_ceil(all.max(1)).min(block.len());
+            // Of all blocks together as many as are wanted, so that short ones may have none.
+            let end = start + block.len();
+            let wanted = (count * end / all - count * start / all).min(block.len());
             match block {
                 Block::Here(values, _) => {
                     samples
@@ -144,7 +158,7 @@ impl<T: DeserializeOwned> Spool<T> {
                         .extend(run.samples(wanted)?.into_iter().map(|(number, value)| (start + number, pick(&value))));
                 }
             }
-            start += block.len();
+            start = end;
         }
         Ok(samples)
     }
@@ -160,6 +174,16 @@ pub(crate) struct Values<T> {
 impl<T> From<Spool<T>> for Values<T> {
     fn from(spool: Spool<T>) -> Self {
         Self { blocks: spool.blocks.into_iter(), here: Vec::new().into_iter(), run: None }
+    }
+}
+
+impl<T> IntoIterator for Spool<T> {
+    type Item = Self;
+    type IntoIter = std::iter::Map<std::vec::IntoIter<Block<T>>, fn(Block<T>) -> Self>;
+
+    /// Block by block.
+    fn into_iter(self) -> Self::IntoIter {
+        self.blocks.into_iter().map(|block| Self { blocks: vec![block], due: 1 })
     }
 }
 
@@ -234,13 +258,13 @@ mod tests {
                     part.push(value.clone(), Some(&budget));
                     expected.push(value);
                 }
-                part.relieve(Some(&budget));
+                part.put_away(&budget);
                 whole.append_in_bounds(part, &budget);
             }
             prop_assert_eq!(whole.len(), expected.len());
             let samples = whole.samples(count, String::clone).unwrap();
             prop_assert!(samples.iter().all(|(number, value)| expected[*number] == *value));
-            prop_assert!(samples.is_sorted_by_key(|(number, _)| *number) && samples.len() <= 2 * count + whole.blocks.len());
+            prop_assert!(samples.is_sorted_by_key(|(number, _)| *number) && samples.len() <= count);
             prop_assert!(expected.is_empty() || !samples.is_empty());
             let written: Spool<String> = wire::decode(&wire::encode(&whole).unwrap()).unwrap();
             prop_assert_eq!(all(written), &expected[..]);
@@ -263,7 +287,7 @@ mod tests {
         for _ in 0..100 {
             let mut spool = Spool::default();
             (0..200_000u64).for_each(|number| spool.push(number, Some(&budget)));
-            spool.relieve(Some(&budget));
+            spool.put_away(&budget);
             spools.push(spool);
         }
         assert!(!budget.is_short());
