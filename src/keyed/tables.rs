@@ -17,9 +17,6 @@ use crate::reduce::parts::Cut;
 use crate::worker::budget::{Budget, Counted};
 use crate::worker::run::Run;
 
-/// Beside others that are on the disk, a smaller table may stay in memory.
-const SMALL: u64 = 1 << 16;
-
 /// A pair, and the place of its key in the order of hashes.
 type Placed<K, V> = (u64, (K, V));
 
@@ -117,7 +114,7 @@ impl<K: Eq + Hash + Serialize, V: Serialize> Tables<K, V> {
     /// No more pairs come for now: what is in memory goes to the disk, where memory is short, but for the smallest tables.
     pub fn put_away(self, budget: &Arc<Budget>) -> Self {
         match self {
-            Self::Here(_) => self.relieved_of(SMALL.min(budget.worth_a_run()), budget),
+            Self::Here(_) => self.relieved_of(budget.worth_putting_away(), budget),
             Self::Both(both) => Self::Both(Box::new((both.0.put_away(budget), both.1.put_away(budget)))),
             Self::Row(row) => Self::Row(row.into_iter().map(|tables| tables.put_away(budget)).collect()),
             other => other,

@@ -10,6 +10,8 @@ use crate::error::{Error, ErrorKind, Place};
 use crate::lock::lock;
 use crate::wire;
 
+/// Fewer bytes are never worth being written.
+const SMALL: u64 = 1 << 16;
 /// A round of fewer bytes would be mostly waiting.
 const ROUND_LEAST: u64 = 512;
 /// Values that are looked at to learn how much memory all take.
@@ -58,9 +60,14 @@ impl Budget {
         self.is_closed.store(true, Ordering::Relaxed);
     }
 
-    /// A table of fewer bytes is not worth a run of its own.
+    /// As long as more comes, a table of fewer bytes is not worth a run of its own.
     pub fn worth_a_run(&self) -> u64 {
         self.bound / (16 * self.threads)
+    }
+
+    /// Once no more comes for now, a table of fewer bytes may as well stay.
+    pub fn worth_putting_away(&self) -> u64 {
+        self.worth_a_run().min(SMALL)
     }
 
     /// Bytes of a piece of a run: of all runs together, one piece of each is in memory when they are read.

@@ -8,9 +8,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::budget::{Budget, Counted, SAMPLES, owned, until_next};
 use super::run::{Run, spread};
 
-/// Fewer bytes are not worth being written, once no more come.
-const SMALL: u64 = 1 << 16;
-
 /// Values in their order, some at a time in memory or on the disk.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "T: Serialize + DeserializeOwned")]
@@ -106,7 +103,7 @@ impl<T: Serialize> Spool<T> {
                 // What is too short to be written by itself may not be any more.
                 (Some(Block::Here(values, _)), Block::Here(more, _)) => {
                     values.extend(more);
-                    self.relieve_of(SMALL.min(budget.worth_a_run()), budget);
+                    self.relieve_of(budget.worth_putting_away(), budget);
                 }
                 (_, block) => self.blocks.push(block),
             }
@@ -116,7 +113,7 @@ impl<T: Serialize> Spool<T> {
     /// No more values come for now: what is in memory goes to the disk, where memory is short, but for the shortest blocks.
     pub fn put_away(&mut self, budget: &Arc<Budget>) {
         for block in &mut self.blocks {
-            block.relieve_of(SMALL.min(budget.worth_a_run()), budget);
+            block.relieve_of(budget.worth_putting_away(), budget);
         }
     }
 
