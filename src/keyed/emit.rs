@@ -12,8 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::table::Table;
-use super::tables::{Round, Tables};
+use super::tables::Tables;
 use crate::extent::Extent;
+use crate::reduce::round::Round;
 use crate::source::Source;
 use crate::worker::budget::Budget;
 use crate::worker::compute::{At, Kernel, Runs};

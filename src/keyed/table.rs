@@ -8,6 +8,7 @@ use hashbrown::hash_map::Entry;
 use rustc_hash::FxBuildHasher;
 use serde::Serialize;
 
+use crate::reduce::round::scaled;
 use crate::worker::budget::{Budget, Counted, owned, until_next};
 
 /// The hash has no seed: which rank has a key is the same in every run.
@@ -85,11 +86,6 @@ pub(crate) fn place_of<K: Hash + ?Sized>(key: &K) -> u64 {
 pub(crate) fn part_of<K: Hash + ?Sized>(key: &K, parts: usize) -> usize {
     // The upper bits decide: within a table, the lower ones do.
     scaled(mix(FxBuildHasher.hash_one(key)), parts as u64) as usize
-}
-
-/// A number of all that 64 bits can be, as one of so many.
-pub(crate) fn scaled(number: u64, of: u64) -> u64 {
-    ((u128::from(number) * u128::from(of)) >> 64) as u64
 }
 
 /// Spreads what differs in any bit over all of them (the finalizer of `MurmurHash3` by Appleby, which is in the public domain).

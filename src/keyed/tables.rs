@@ -12,8 +12,9 @@ use std::vec::IntoIter;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::table::{Pairs, Table, place_of, scaled};
+use super::table::{Pairs, Table, place_of};
 use crate::reduce::parts::Cut;
+use crate::reduce::round::Round;
 use crate::worker::budget::{Budget, Counted};
 use crate::worker::run::Run;
 
@@ -33,20 +34,6 @@ pub(crate) enum Tables<K, V> {
     Row(Vec<Self>),
     /// In memory, on their way: those that have not gone yet, in the order of hashes.
     Going(Peekable<IntoIter<Placed<K, V>>>, Counted),
-}
-
-/// The pairs that travel in one of several rounds.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Round {
-    pub number: u64,
-    pub of: u64,
-}
-
-impl Round {
-    /// Whether pairs at this place have gone when the round ends.
-    fn is_over(self, place: u64) -> bool {
-        scaled(place, self.of) <= self.number
-    }
 }
 
 impl<K, V> Default for Tables<K, V> {

@@ -4,6 +4,7 @@
 //! segment      the fixed tree: which partials are combined, in which order (pure)
 //! collective   segments of all ranks to rank 0, and the result back
 //! parts        partials that can be cut: each rank merges a part of all of them
+//! round        what travels when there is no memory for all at once (pure)
 //! exchange     bytes from every rank to every other one
 //! ```
 
@@ -11,4 +12,5 @@ pub(crate) mod collective;
 pub(crate) mod encoding;
 pub(crate) mod exchange;
 pub(crate) mod parts;
+pub(crate) mod round;
 pub(crate) mod segment;

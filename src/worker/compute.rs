@@ -15,9 +15,9 @@ use super::precautions::Guard;
 use super::table::{self, Table};
 use crate::error::{Error, ErrorKind, Place, Role};
 use crate::extent::{Extent, Leaves, floor_power_of_two};
-use crate::keyed::tables::Round;
 use crate::master::coverage::Coverage;
 use crate::reduce::encoding::Encoding;
+use crate::reduce::round::Round;
 use crate::reduce::segment::{Inserted, Segments};
 use crate::source::{Source, SourceError};
 
