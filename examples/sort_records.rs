@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The checksum is the sum of all records' checksums, which does not depend on their order: it is taken of what is read, and
-//! again of what was written, with a look at the order. All ranks together need memory for about four times the file; or what
-//! they may have, and three times the file on their disks:
+//! again of what was written, with a look at the order. All ranks together need memory for several times the file; or what
+//! they may have, and up to 2.4 times the file on their disks (each record twice, with its key and number):
 //!
 //! ```text
 //! $ RANKFOLD_MEMORY=512MiB mpirun -n 4 target/release/examples/sort_records numbers.bin sorted.bin

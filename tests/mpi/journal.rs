@@ -188,7 +188,7 @@ fn a_signal_through_the_launcher_ends_the_run_early_and_the_next_job_goes_on() {
             break;
         }
         interrupted += 1;
-        // MPICH's mpirun may lose the code of ranks that all end with 75 if it was sent a signal itself (3 of 34 launches of two
+        // MPICH's mpirun may lose the code of ranks that all end with 75 if it was sent a signal itself (4 of 17 launches of two
         // ranks); job scripts look into the journal as well.
         let is_told = ended.code == Some(75) || (ended.code == Some(0) && !mpirun.is_openmpi());
         assert!(is_told, "{ended}");
