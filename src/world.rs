@@ -321,7 +321,7 @@ impl World {
         self.inner.borrow().report.clone()
     }
 
-    /// What a rank may have in memory, and where the keys of a call are on the disk beyond that; shared by the ranks of this
+    /// What a call may have in memory on a rank, and where the rest goes; shared by the ranks of this
     /// process that have one `main`.
     pub(crate) fn budget(&self) -> Option<Arc<Budget>> {
         let inner = self.inner.borrow();

@@ -38,7 +38,6 @@ pub(crate) struct Budget {
     threads: u64,
     place: Place,
     pile: Mutex<Option<Arc<Pile>>>,
-    is_told: AtomicBool,
     /// Nothing is written any more.
     is_closed: AtomicBool,
 }
@@ -46,8 +45,8 @@ pub(crate) struct Budget {
 impl Budget {
     pub fn new(bound: u64, threads: usize, place: &Place) -> Arc<Self> {
         let (threads, pile) = (threads.max(1) as u64, Mutex::default());
-        let (held, is_told, is_closed) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { bound, held, threads, place: place.clone(), pile, is_told, is_closed })
+        let (held, is_closed) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { bound, held, threads, place: place.clone(), pile, is_closed })
     }
 
     /// Whether the larger tables should go to the disk.
@@ -102,8 +101,7 @@ impl Budget {
 
     /// What cannot be written stays where it is, which is said once, and not tried again.
     pub fn is_exceeded(&self, problem: &str) {
-        self.close();
-        if !self.is_told.swap(true, Ordering::Relaxed) {
+        if !self.is_closed.swap(true, Ordering::Relaxed) {
             eprintln!(
                 "rankfold: warning: {}: what is computed stays in memory, beyond RANKFOLD_MEMORY, since it cannot be written below \
                  {}: {problem}; make room there, or name another folder with RANKFOLD_SCRATCH",
