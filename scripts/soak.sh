@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# "make soak": faulty runs of the scheduler on simulated machines, on all cores, until Ctrl-C. The first seed comes from
-# the clock, so that every soak sees runs that none has seen; ARGS='--from SEED' chooses another. Needs no MPI.
+# "make soak": first, where there are an MPI and 16 GiB of memory, messages and files of more bytes than MPI's counts can
+# tell; then faulty runs of the scheduler on simulated machines, on all cores, until Ctrl-C. The first seed comes from the
+# clock, so that every soak sees runs that none has seen; ARGS='--from SEED' chooses another. Needs no MPI.
 # Seeds that fail are added to failing-seeds.txt; `rankfold simulate --faults --seed SEED` repeats one.
 set -euo pipefail
 # shellcheck source=scripts/mpi.sh
@@ -16,7 +17,19 @@ case " ${args[*]} " in
     *) args=(--from "$seed" "${args[@]}") ;;
 esac
 
-say "soak: ${args[*]}"
 have cc || die "without a C compiler cargo cannot link any program"
+huge() (
+    asked_target=$CARGO_TARGET_DIR
+    use_mpi mpi
+    cargo build --release --example test-spmd
+    RANKFOLD_TEST_BIG=1 cargo test --release --test mpi huge:: -- --nocapture
+)
+if [ -z "$(missing_of libclang mpi)" ]; then
+    huge
+else
+    say "NOT TESTED: more bytes than MPI can count, for want of $(missing_of libclang mpi | paste -sd' ')"
+fi
+
+say "soak: ${args[*]}"
 cargo build --release --no-default-features --features cli --bin rankfold
 exec "$CARGO_TARGET_DIR/release/rankfold" simulate --faults --soak "${args[@]}"

@@ -16,11 +16,11 @@ pub use by_key::ByKey;
 pub use elementwise::Elementwise;
 pub use on_root::OnRoot;
 
+use crate::array::collect::Order;
 use crate::call::Spec;
 use crate::error::{ErrorKind, Result};
 use crate::kernel::{Batches, Fold, FoldBatches, ForEach, Map, MapReduce};
-use crate::reduce::collective::{Value, reduce};
-use crate::reduce::parts::{Cut, reduce_to_all};
+use crate::reduce::collective::{Reduction, Value, reduce};
 use crate::source::Source;
 use crate::worker::compute::Kernel;
 use crate::world::World;
@@ -232,7 +232,9 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     /// For arrays that are long. In the last step each rank merges a slice of all of them (a reduce-scatter and an all-gather,
     /// by `MPI_Ialltoallv` and `MPI_Iallgatherv`), so that no rank sends or receives more than its segments and twice the
     /// result, on any number of ranks; and elements travel, and are written to journals, as they are in memory. Memory: a
-    /// rank's segments, twice while they are on their way, and the result.
+    /// rank's segments, twice while they are on their way, and the result. Integers with a function of `op`, whose order cannot
+    /// be seen, go through `MPI_Allreduce` instead; so does everything that `op` knows, where
+    /// [`relaxed`](Elementwise::relaxed) asks for it.
     ///
     /// # Examples
     ///
@@ -247,7 +249,7 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     /// # Ok::<(), rankfold::Error>(())
     /// ```
     pub fn elementwise(self) -> Elementwise<'w, S, I> {
-        Elementwise(self)
+        Elementwise { over: self, order: Order::Fixed }
     }
 
     /// Maps every item and combines the values of neighbours until one is left; every rank gets it.
@@ -501,16 +503,17 @@ impl<'w, S: Source, I> Over<'w, S, I> {
         self,
         operation: impl Into<Cow<'static, str>>,
         kernel: &K,
+        reduction: Reduction<S, K>,
         finish: impl FnOnce(K::Partial) -> T,
         empty: impl FnOnce(I) -> Option<T>,
     ) -> Result<T>
     where
         K: Kernel<S>,
-        K::Partial: Cut + Serialize + DeserializeOwned,
+        K::Partial: Serialize + DeserializeOwned,
     {
         let Self { world, source, mut spec, identity } = self;
         spec.operation = operation.into();
-        match world.call(&spec, &source, kernel, reduce_to_all::<S, K>)? {
+        match world.call(&spec, &source, kernel, reduction)? {
             Value::Here(value) | Value::Part(value) => Ok(finish(value)),
             Value::OnRoot | Value::Empty => {
                 let call = spec.name.unwrap_or_else(|| spec.operation.into());

@@ -51,6 +51,34 @@ fn arrays_have_the_same_bits_on_any_number_of_ranks() {
 }
 
 #[test]
+fn in_any_order_integers_have_the_same_bits_and_others_nearly() {
+    for (ranks, items) in [(1, 5u64), (3, 333), (8, 2), (8, 333)] {
+        let check = |world: &World| {
+            let row = |item: u64| -> Vec<f64> { (0..50).map(|at| term(item, at)).collect() };
+            let fixed: Vec<f64> = world.over(0..items).elementwise().map_reduce(row, op::sum)?;
+            let relaxed: Vec<f64> = world.over(0..items).elementwise().relaxed().map_reduce(row, op::sum)?;
+            assert!(fixed.iter().zip(&relaxed).all(|(a, b)| (a - b).abs() <= 1e-9 * a.abs()), "{fixed:?} {relaxed:?}");
+            // A rank that has computed nothing changes nothing.
+            let least =
+                world.over(0..items).elementwise().relaxed().map_reduce(|i| [i as f32, -1.0 - i as f32], op::min)?;
+            assert_eq!(least, [0.0, -(items as f32)]);
+            let (ored, product) = (
+                world.over(0..items).elementwise().map_reduce(|i| [1u8 << (i % 8), 0], op::bit_or)?,
+                world.over(0..items).elementwise().map_reduce(|i| [1 + i32::from(i < 9); 3], op::prod)?,
+            );
+            assert_eq!((ored, product), ([((1u32 << items.min(8)) - 1) as u8, 0], [1 << items.min(9); 3]));
+            // A function that MPI does not know.
+            let both = || world.over(0..items).elementwise();
+            let mix = |a: f64, b: f64| a * 0.75 + b;
+            assert_eq!(both().relaxed().map_reduce(row, mix)?, both().map_reduce(row, mix)?);
+            Ok::<_, rankfold::Error>(())
+        };
+        rankfold::threads(ranks, |world| check(world)).into_iter().for_each(|result| result.unwrap());
+        check(&World::local(ranks).unwrap()).unwrap();
+    }
+}
+
+#[test]
 fn results_have_the_type_and_shape_of_the_partials() {
     let world = World::local(3).unwrap();
     let table = Array2::from_shape_fn((50, 4), |(i, j)| (i * j) as i64);
@@ -75,6 +103,12 @@ fn arrays_of_different_shapes_are_an_error_that_names_both() {
     for ranks in [1, 3] {
         for result in rankfold::threads(ranks, |world| {
             world.over(0..10u64).elementwise().map_reduce(|i| vec![0.0; if i == 7 { 3 } else { 2 }], op::sum)
+        }) {
+            let text = result.unwrap_err().to_string();
+            assert!(text.contains("an array of 2") && text.contains("an array of 3"), "{text}");
+        }
+        for result in rankfold::threads(ranks, |world| {
+            world.over(0..10u64).elementwise().map_reduce(|i| vec![i; if i == 7 { 3 } else { 2 }], op::sum)
         }) {
             let text = result.unwrap_err().to_string();
             assert!(text.contains("an array of 2") && text.contains("an array of 3"), "{text}");

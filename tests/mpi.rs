@@ -9,6 +9,8 @@ mod departures;
 mod failures;
 #[path = "mpi/graph.rs"]
 mod graph;
+#[path = "mpi/huge.rs"]
+mod huge;
 #[path = "mpi/journal.rs"]
 mod journal;
 #[path = "mpi/launching.rs"]

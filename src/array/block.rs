@@ -7,7 +7,7 @@ use serde_bytes::{ByteBuf, Bytes};
 
 use super::collect::{shape, shares};
 use super::dense::Dense;
-use crate::reduce::parts::Cut;
+use crate::reduce::shuffle::Cut;
 
 /// The elements of an array, or of a slice of one, and its shape.
 #[derive(Debug, Clone, PartialEq)]

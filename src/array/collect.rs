@@ -167,7 +167,7 @@ where
 }
 
 /// Leaves it to the library.
-fn in_any_order(rank: &mut Rank, bytes: &mut [u8], function: BuiltIn) -> Result<()> {
+pub(super) fn in_any_order(rank: &mut Rank, bytes: &mut [u8], function: BuiltIn) -> Result<()> {
     let most = bytes.len().min(CHUNK_MOST);
     let [mut send, mut receive] = rank.buffers.take(most);
     for chunk in bytes.chunks_mut(most) {

@@ -6,12 +6,14 @@
 //! tree       contributions of all ranks folded in a fixed order (pure)
 //! collect    all_reduce, broadcast, scatter, gather
 //! block      an array as the partial of a call
+//! relaxed    such partials, reduced by the MPI library
 //! ```
 
 pub(crate) mod block;
 pub(crate) mod collect;
 pub(crate) mod dense;
 pub mod op;
+pub(crate) mod relaxed;
 pub(crate) mod tree;
 
 use bytemuck::{Pod, bytes_of, pod_read_unaligned};

@@ -206,6 +206,41 @@ impl BuiltIn {
         }
     }
 
+    /// Writes numbers that change nothing when they are combined with others.
+    pub fn make_neutral(self, numbers: &mut [u8]) {
+        if self.operation == Operation::And {
+            return numbers.fill(0xFF);
+        }
+        macro_rules! fill {
+            ($($number:ident $type:ty: $zero:expr, $least:expr, $most:expr;)*) => {
+                match self.number {
+                    $(Number::$number => {
+                        let neutral: $type = match self.operation {
+                            Operation::Sum | Operation::And | Operation::Or | Operation::Xor => $zero,
+                            Operation::Prod => 1 as $type,
+                            Operation::Min => $most,
+                            Operation::Max => $least,
+                        };
+                        numbers.chunks_exact_mut(size_of::<$type>()).for_each(|number| number.copy_from_slice(bytemuck::bytes_of(&neutral)));
+                    })*
+                }
+            };
+        }
+        fill! {
+            I8 i8: 0, i8::MIN, i8::MAX;
+            I16 i16: 0, i16::MIN, i16::MAX;
+            I32 i32: 0, i32::MIN, i32::MAX;
+            I64 i64: 0, i64::MIN, i64::MAX;
+            U8 u8: 0, u8::MIN, u8::MAX;
+            U16 u16: 0, u16::MIN, u16::MAX;
+            U32 u32: 0, u32::MIN, u32::MAX;
+            U64 u64: 0, u64::MIN, u64::MAX;
+            // The sum of it and 0.0 is 0.0, and of it and itself is itself.
+            F32 f32: -0.0, f32::NEG_INFINITY, f32::INFINITY;
+            F64 f64: -0.0, f64::NEG_INFINITY, f64::INFINITY;
+        }
+    }
+
     fn on_floats<F: Add<Output = F> + Mul<Output = F> + PartialOrd>(self) -> fn(F, F) -> F {
         match self.operation {
             Operation::Sum => sum,
@@ -253,6 +288,27 @@ mod tests {
         assert_eq!(of(sum::<i128>), None);
         let most = of(max::<usize>).map(|known| (known.number.size(), known.operation));
         assert_eq!(most, Some((size_of::<usize>(), Operation::Max)));
+    }
+
+    #[test]
+    fn what_is_neutral_changes_no_number() {
+        fn check<E: bytemuck::Pod + PartialEq + std::fmt::Debug>(
+            number: Number,
+            operations: &[Operation],
+            values: &[E],
+        ) {
+            for operation in operations {
+                let known = BuiltIn { number, operation: *operation };
+                let mut bytes = vec![0; size_of_val(values)];
+                known.make_neutral(&mut bytes);
+                known.fold(&mut bytes, bytemuck::cast_slice(values));
+                assert_eq!(bytes, bytemuck::cast_slice::<E, u8>(values), "{known:?}");
+            }
+        }
+        use Operation::*;
+        check(Number::I16, &[Sum, Prod, Min, Max, And, Or, Xor], &[i16::MIN, -1, 0, 1, i16::MAX]);
+        check(Number::U64, &[Sum, Prod, Min, Max, And, Or, Xor], &[0, 1, 7, u64::MAX]);
+        check(Number::F32, &[Sum, Prod, Min, Max], &[f32::NEG_INFINITY, -1.5, -0.0, 0.0, f32::MAX, f32::INFINITY]);
     }
 
     #[test]

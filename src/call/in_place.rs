@@ -15,7 +15,7 @@ use crate::extent::Extent;
 use crate::meeting::meet;
 use crate::rank::Rank;
 use crate::reduce::collective::Reduction;
-use crate::shards::moves::if_all;
+use crate::reduce::telling::if_all;
 use crate::source::Source;
 use crate::worker::compute::{Computation, Kernel, Signals, Work};
 

@@ -15,7 +15,7 @@ use crate::keyed::emit::{Keyed, Pairs};
 use crate::keyed::table::{self, Table};
 use crate::keyed::tables::Tables;
 use crate::reduce::collective::Value;
-use crate::reduce::parts::reduce_to_parts;
+use crate::reduce::parts::{reduce_to_all, reduce_to_parts};
 use crate::shards::sharded::Sharded;
 use crate::source::{Source, Whole};
 
@@ -255,9 +255,9 @@ where
         let Self { over, kernel, any_order } = self;
         let finish = |tables: Tables<K, V>| tables.into_pairs().into_iter().collect();
         if any_order {
-            over.make_in_parts(operation, &kernel.in_any_order(), finish, |_| Some(Vec::new()))
+            over.make_in_parts(operation, &kernel.in_any_order(), reduce_to_all, finish, |_| Some(Vec::new()))
         } else {
-            over.make_in_parts(operation, &kernel, finish, |_| Some(Vec::new()))
+            over.make_in_parts(operation, &kernel, reduce_to_all, finish, |_| Some(Vec::new()))
         }
     }
 }

@@ -1,12 +1,17 @@
 //! The calls of [`Over`] whose partials are arrays.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use super::{Identity, NoIdentity, Over};
 use crate::array::block::Block;
+use crate::array::collect::Order;
 use crate::array::dense::Dense;
+use crate::array::op::BuiltIn;
+use crate::array::relaxed::reduce_in_any_order;
 use crate::error::Result;
 use crate::kernel::{Batches, MapReduce};
+use crate::reduce::parts::reduce_to_all;
 use crate::source::Source;
 use crate::worker::compute::{At, Kernel, Runs};
 
@@ -38,9 +43,31 @@ use crate::worker::compute::{At, Kernel, Runs};
 /// ```
 #[derive(Debug)]
 #[must_use = "a call is made by its last method, such as map_reduce"]
-pub struct Elementwise<'w, S, I = NoIdentity>(pub(super) Over<'w, S, I>);
+pub struct Elementwise<'w, S, I = NoIdentity> {
+    pub(super) over: Over<'w, S, I>,
+    pub(super) order: Order,
+}
 
 impl<S: Source, I> Elementwise<'_, S, I> {
+    /// Lets the arrays of the ranks be combined in whatever order the MPI library likes: each rank makes one array of what it
+    /// has computed, and `MPI_Allreduce` one of all of them. The last bits of floating-point results may then differ from run to
+    /// run. With functions that are not of [`op`](crate::op), and in calls on which ranks were lost, it changes nothing.
+    ///
+    /// Integers with a function of `op` take this way in any case, since their order cannot be seen.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let world = rankfold::init()?;
+    /// let halves = world.over(0..1000).elementwise().relaxed().map_reduce(|_| vec![0.5; 3], rankfold::op::sum)?;
+    /// assert_eq!(halves, [500.0; 3]);
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn relaxed(mut self) -> Self {
+        self.order = Order::Relaxed;
+        self
+    }
+
     /// Maps every item to an array, and combines these element by element in the order of the items; every rank gets the
     /// result. All arrays must have the same shape. Collective: every rank must make the same call.
     ///
@@ -63,7 +90,7 @@ impl<S: Source, I> Elementwise<'_, S, I> {
     where
         B: Dense<Owned = B>,
         M: Fn(S::Item) -> B + Sync,
-        O: Fn(B::Element, B::Element) -> B::Element + Sync,
+        O: Fn(B::Element, B::Element) -> B::Element + Sync + 'static,
         I: Identity<B>,
     {
         let kernel = MapReduce {
@@ -71,7 +98,7 @@ impl<S: Source, I> Elementwise<'_, S, I> {
             combiner: |left: Block<B::Element>, right: Block<B::Element>| left.combine(&right, &function),
             partial: PhantomData,
         };
-        self.make::<B, _>("elementwise map_reduce", &kernel, I::value)
+        self.make::<B, _, O>("elementwise map_reduce", &kernel, I::value)
     }
 
     /// Folds the items of each leaf into an array that starts as `init()`, and combines these element by element; every
@@ -101,11 +128,11 @@ impl<S: Source, I> Elementwise<'_, S, I> {
         B: Dense<Owned = B>,
         Z: Fn() -> B + Sync,
         F: Fn(B, S::Item) -> B + Sync,
-        O: Fn(B::Element, B::Element) -> B::Element + Sync,
+        O: Fn(B::Element, B::Element) -> B::Element + Sync + 'static,
         I: Identity<B>,
     {
         let kernel = FoldToBlock { init: &init, step: &step, function: &function };
-        self.make::<B, _>("elementwise fold", &kernel, |identity| Some(identity.value().unwrap_or_else(&init)))
+        self.make::<B, _, O>("elementwise fold", &kernel, |identity| Some(identity.value().unwrap_or_else(&init)))
     }
 
     /// Gives whole batches to the mapper, and combines its arrays element by element; every rank gets the result. Collective:
@@ -133,7 +160,7 @@ impl<S: Source, I> Elementwise<'_, S, I> {
     where
         B: Dense<Owned = B>,
         F: Fn(S::Batch) -> B + Sync,
-        O: Fn(B::Element, B::Element) -> B::Element + Sync,
+        O: Fn(B::Element, B::Element) -> B::Element + Sync + 'static,
         I: Identity<B>,
     {
         let kernel = Batches {
@@ -141,21 +168,31 @@ impl<S: Source, I> Elementwise<'_, S, I> {
             combiner: |left: Block<B::Element>, right: Block<B::Element>| left.combine(&right, &function),
             partial: PhantomData,
         };
-        self.make::<B, _>("elementwise map_batches", &kernel, I::value)
+        self.make::<B, _, O>("elementwise map_batches", &kernel, I::value)
     }
 
-    fn make<B, K>(self, operation: &'static str, kernel: &K, empty: impl FnOnce(I) -> Option<B>) -> Result<B>
+    fn make<B, K, O>(self, operation: &'static str, kernel: &K, empty: impl FnOnce(I) -> Option<B>) -> Result<B>
     where
         B: Dense<Owned = B>,
         K: Kernel<S, Partial = Block<B::Element>>,
+        O: 'static,
     {
+        let known = BuiltIn::of::<B::Element, O>();
+        let reduction = match known.filter(|known| known.is_exact() || self.order == Order::Relaxed) {
+            Some(_) => reduce_in_any_order::<S, K, B::Element, O>,
+            None => reduce_to_all::<S, K>,
+        };
+        // Ranks that disagree are told of before they begin.
+        let operation = match self.order {
+            Order::Fixed => Cow::Borrowed(operation),
+            Order::Relaxed => Cow::Owned(format!("relaxed {operation}")),
+        };
         let build =
             |block: Block<B::Element>| B::build(&block.extents, block.elements).expect("the shape of its partials");
-        self.0.make_in_parts(operation, kernel, build, empty)
+        self.over.make_in_parts(operation, kernel, reduction, build, empty)
     }
 }
 
-/// `fold` whose accumulators become blocks when their leaf is through.
 struct FoldToBlock<'f, Z, F, O> {
     init: &'f Z,
     step: &'f F,

@@ -9,6 +9,7 @@ use rustc_hash::FxBuildHasher;
 use serde::Serialize;
 
 use crate::reduce::round::scaled;
+use crate::simulate::mutant::{Mutant, planted};
 use crate::worker::budget::{Budget, Counted, owned, until_next};
 
 /// The hash has no seed: which rank has a key is the same in every run.
@@ -102,8 +103,9 @@ impl<K: Eq + Hash, V> Table<K, V> {
         let room = self.pairs.len() / parts + self.pairs.len() / parts / 16;
         let mut cut: Vec<Self> =
             (0..parts).map(|_| Pairs::with_capacity_and_hasher(room, FxBuildHasher).into()).collect();
+        let shift = if planted(Mutant::PartsDiffer) { self.pairs.len() } else { 0 };
         for (key, value) in self.pairs {
-            cut[part_of(&key, parts)].pairs.insert(key, value);
+            cut[(part_of(&key, parts) + shift) % parts].pairs.insert(key, value);
         }
         cut
     }

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::table::{Pairs, Table, place_of};
-use crate::reduce::parts::Cut;
 use crate::reduce::round::Round;
+use crate::reduce::shuffle::Cut;
 use crate::worker::budget::{Budget, Counted};
 use crate::worker::run::Run;
 

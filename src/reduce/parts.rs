@@ -16,30 +16,19 @@ use serde_bytes::ByteBuf;
 
 use super::collective::{Reduced, Value};
 use super::encoding::Encoding;
-use super::exchange::{Parcels, exchange, one_after_the_other, spread};
+use super::exchange::{Parcels, exchange};
 use super::round::Round;
-use super::segment::Segments;
-use crate::error::{Error, ErrorKind, Place};
+use super::shuffle::{self, Bundle, Cut};
+use super::telling::{gather_everywhere, tell_all};
+use crate::error::{Error, ErrorKind};
 use crate::extent::Extent;
 use crate::meeting;
 use crate::rank::Rank;
 use crate::report::RankReport;
 use crate::source::Source;
-use crate::transport::{Channel, Collective};
+use crate::transport::Channel;
 use crate::wire;
 use crate::worker::compute::{Computation, Kernel};
-
-/// A partial that can be merged part by part.
-pub(crate) trait Cut: Sized {
-    /// The same parts of all partials belong together, and no two parts of one have anything in common.
-    fn cut(self, parts: usize) -> Vec<Self>;
-
-    /// The whole again, from all parts in their order.
-    fn join(parts: Vec<Self>) -> Self;
-}
-
-/// Segments that have not travelled yet, or a part of each.
-type Bundle<T> = Vec<(Extent, Option<T>)>;
 
 /// Makes something of the part of the result that each rank that is not lost has merged. Collective: every rank must call it,
 /// after every leaf was computed somewhere.
@@ -124,7 +113,7 @@ where
 {
     let kernel = Encoding { call: computation.call, place: computation.place };
     let owners: Vec<usize> = (0..rank.size()).filter(|other| !rank.lost.contains(other)).collect();
-    let (leaves, size) = (computation.leaves(), rank.size());
+    let size = rank.size();
     let split = |(extent, partial): &mut (Extent, Option<K::Partial>)| {
         let Some(whole) = partial.take() else { return Ok((*extent, None)) };
         let (now, rest) = computation.split(*extent, whole, round)?;
@@ -132,17 +121,17 @@ where
         Ok((*extent, Some(now)))
     };
     let mut now = || mine.iter_mut().map(split).collect::<Result<Bundle<K::Partial>, Error>>();
-    let merge = |merged: &mut Segments<_>, parts: Bundle<K::Partial>| {
-        let mut combine = |extent, left, right| computation.combine(left, right, computation.items_of(extent));
-        parts.into_iter().try_for_each(|(extent, part)| merged.merge(extent, part, &mut combine))
+    let merge = |parts: &mut dyn Iterator<Item = Result<Bundle<K::Partial>, Error>>| {
+        let combine = |extent, left, right| computation.combine(left, right, computation.items_of(extent));
+        let part = shuffle::merge(computation.leaves(), parts, combine)?.map_err(|gap| {
+            let (call, place) = (computation.call.to_owned(), computation.place.clone());
+            let message = format!("leaves {} to {} are in no segment", gap.start, gap.end);
+            Error::from(ErrorKind::Internal { call, place, message })
+        })?;
+        computation.finish(part)
     };
-    let mut merged = Segments::new(leaves);
-    let place = rank.place.clone();
     if size == 1 {
-        return rank.meanwhile(|| {
-            merge(&mut merged, now()?)?;
-            computation.finish(complete(merged, computation.call, &place)?)
-        });
+        return rank.meanwhile(|| merge(&mut std::iter::once_with(now)));
     }
     // Whoever has failed sends nothing, so that the others get as far as to be told.
     let nothing = || Parcels::of(vec![Vec::new(); size]);
@@ -152,10 +141,7 @@ where
     let arrived = exchange(rank, packed)?;
     rank.meanwhile(|| {
         failure.map_or(Ok(()), Err)?;
-        for bytes in arrived.iter().filter(|bytes| !bytes.is_empty()) {
-            merge(&mut merged, kernel.unpack_parts(bytes)?)?;
-        }
-        computation.finish(complete(merged, computation.call, &place)?)
+        merge(&mut arrived.iter().filter(|bytes| !bytes.is_empty()).map(|bytes| kernel.unpack_parts(bytes)))
     })
 }
 
@@ -236,47 +222,11 @@ where
     Ok((part.map_or(Value::Empty, Value::Part), reports))
 }
 
-/// The bytes of every rank, on every rank. Collective, without the ranks that are lost.
-pub(crate) fn gather_everywhere(rank: &mut Rank, mine: Vec<u8>) -> Result<Parcels, Error> {
-    if !rank.may_meet() {
-        let parts = (0..rank.size()).map(|_| mine.clone()).collect();
-        return exchange(rank, Parcels::of(parts));
-    }
-    let lengths = rank.collective(Collective::Cards((mine.len() as u64).to_le_bytes().to_vec()))?.swap_remove(0);
-    let lengths =
-        lengths.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")) as usize);
-    let parts = one_after_the_other(lengths);
-    spread(rank, mine, parts)
-}
-
-/// What each rank tells all others, without those that are lost.
-pub(crate) fn tell_all<T: Serialize + DeserializeOwned>(rank: &mut Rank, mine: &T) -> Result<Vec<T>, Error> {
-    let bytes = wire::encode(mine).expect("what is told is plain data");
-    let all = gather_everywhere(rank, bytes)?;
-    let read = |bytes| wire::decode(bytes).map_err(|message| rank.internal("the reduction", message));
-    all.iter().filter(|bytes| !bytes.is_empty()).map(read).collect()
-}
-
-fn complete<T>(segments: Segments<Option<T>>, call: &str, place: &Place) -> Result<Option<T>, Error> {
-    if segments.leaves() == 0 {
-        return Ok(None);
-    }
-    segments.complete().map_err(|gap| {
-        let message = format!("leaves {} to {} are in no segment", gap.start, gap.end);
-        ErrorKind::Internal { call: call.to_owned(), place: place.clone(), message }.into()
-    })
-}
-
 impl Encoding<'_> {
     fn pack_parts<T: Cut + Serialize>(&self, now: Bundle<T>, owners: &[usize], size: usize) -> Result<Parcels, Error> {
-        let mut cut: Vec<Vec<(Extent, Option<T>)>> = owners.iter().map(|_| Vec::new()).collect();
-        for (extent, value) in now {
-            let mut parts = value.map(|value| value.cut(owners.len()).into_iter());
-            cut.iter_mut().for_each(|cut| cut.push((extent, parts.as_mut().and_then(Iterator::next))));
-        }
         let mut packed = vec![Vec::new(); size];
-        for (owner, cut) in owners.iter().zip(cut) {
-            packed[*owner] = wire::encode(&cut).map_err(|message| self.encoding::<T>("encoded", message))?;
+        for (owner, bundle) in owners.iter().zip(shuffle::cut(now, owners.len())) {
+            packed[*owner] = wire::encode(&bundle).map_err(|message| self.encoding::<T>("encoded", message))?;
         }
         Ok(Parcels::of(packed))
     }

@@ -3,6 +3,8 @@
 //! Pure: what has a place among all that 64 bits can number, such as a key by its hash, travels in the round that its place
 //! names, wherever it is.
 
+use crate::simulate::mutant::{Mutant, planted};
+
 /// One of several rounds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Round {
@@ -13,7 +15,7 @@ pub(crate) struct Round {
 impl Round {
     /// Whether what is at a place has gone when the round ends.
     pub fn is_over(self, place: u64) -> bool {
-        scaled(place, self.of) <= self.number
+        scaled(place, self.of) + u64::from(planted(Mutant::RoundTooLate)) <= self.number
     }
 }
 

@@ -16,8 +16,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
 
-use super::keep::{Listed, agree_on_order};
-use super::moves::{all_or_none, if_all};
 use super::sharded::compare_failed;
 use super::sort::{Mark, splitters};
 use crate::error::{Error, Place, Result, Role};
@@ -27,6 +25,8 @@ use crate::rank::Rank;
 use crate::reduce::collective::{Reduced, Value};
 use crate::reduce::encoding::Encoding;
 use crate::reduce::exchange::{Parcels, exchange};
+use crate::reduce::order::{Listed, agree_on_order};
+use crate::reduce::telling::{all_or_none, if_all};
 use crate::report::RankReport;
 use crate::source::Source;
 use crate::worker::budget::Budget;

@@ -1,26 +1,24 @@
 //! The results of a call, left on the ranks: brought into the order of the items, and spread evenly.
 
-use std::cmp::Reverse;
 use std::ops::Range;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::balance::{evenly, overlap};
-use super::moves::{all_or_none, if_all, leaf_of};
-use crate::error::{Error, ErrorKind, Result};
+use super::moves::leaf_of;
+use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::meeting;
 use crate::rank::Rank;
 use crate::reduce::collective::{Reduced, Value};
 use crate::reduce::encoding::Encoding;
 use crate::reduce::exchange::{Parcels, exchange};
+use crate::reduce::order::{Listed, Placed, agree_on_order};
+use crate::reduce::telling::if_all;
 use crate::report::RankReport;
 use crate::source::Source;
 use crate::worker::compute::{Computation, Kernel};
-
-/// A segment's results: where they are, and how many.
-pub(super) type Listed = (Extent, u64);
 
 /// Leaves on each rank an equal part of the lists that its kernel makes, in their order. Collective: every rank must call it,
 /// after every leaf was computed somewhere.
@@ -68,52 +66,6 @@ where
     Ok((Value::Part(if_all(rank, part)?), reports))
 }
 
-/// The segments of all ranks that count, the same on every rank, and what each has to report. Collective.
-///
-/// # Errors
-///
-/// A leaf that is in no segment.
-pub(super) fn agree_on_order(
-    rank: &mut Rank,
-    call: &str,
-    mine: Vec<Listed>,
-    leaves: u64,
-    report: RankReport,
-) -> Result<(Vec<Placed>, Vec<RankReport>)> {
-    let listed = all_or_none(rank, &Ok((mine, report)))?;
-    let (listed, reports): (Vec<Vec<Listed>>, Vec<RankReport>) = listed.into_iter().unzip();
-    let places = in_order(&listed, leaves).map_err(|gap| {
-        let message = format!("leaves {} to {} are in no segment", gap.start, gap.end);
-        let kind = ErrorKind::Internal { call: call.to_owned(), place: rank.places[0].clone(), message };
-        Error::from(kind).on_rank(rank.rank())
-    })?;
-    Ok((places, reports))
-}
-
-/// A segment that counts: its rank, and the places of its results among all.
-pub(super) type Placed = (usize, Extent, Range<u64>);
-
-/// The segments that count, each with its rank and the places of its results among all. Of what was computed twice, the longer
-/// segment counts, and of equal ones the lower rank's.
-fn in_order(listed: &[Vec<Listed>], leaves: u64) -> Result<Vec<Placed>, Range<u64>> {
-    let of_rank =
-        |(rank, listed): (usize, &Vec<Listed>)| listed.iter().map(move |listed| (rank, *listed)).collect::<Vec<_>>();
-    let mut all: Vec<(usize, Listed)> = listed.iter().enumerate().flat_map(of_rank).collect();
-    all.sort_by_key(|(rank, (extent, _))| (extent.start, Reverse(extent.len), *rank));
-    let (mut places, mut leaf, mut at) = (Vec::new(), 0, 0);
-    for (rank, (extent, count)) in all {
-        if extent.start < leaf {
-            continue;
-        }
-        if extent.start > leaf {
-            return Err(leaf..extent.start);
-        }
-        places.push((rank, extent, at..at + count));
-        (leaf, at) = (extent.end(), at + count);
-    }
-    if leaf < leaves { Err(leaf..leaves) } else { Ok(places) }
-}
-
 /// What each rank should have of this one's segments, each piece with its place.
 fn pack<R: Serialize>(
     encoding: &Encoding<'_>,
@@ -135,18 +87,4 @@ fn pack<R: Serialize>(
         }
     }
     Ok(Parcels::of(pieces.iter().map(|pieces| encoding.encode(pieces)).collect::<Result<_>>()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_computed_twice_counts_once_and_gaps_are_named() {
-        let [two, four] = [2, 4].map(|len| Extent::new(4, len));
-        let listed = vec![vec![(two, 2)], vec![(Extent::new(0, 4), 3), (four, 4)], vec![(Extent::new(6, 2), 2)]];
-        assert_eq!(in_order(&listed, 8), Ok(vec![(1, Extent::new(0, 4), 0..3), (1, four, 3..7)]));
-        assert_eq!(in_order(&listed, 9), Err(8..9));
-        assert_eq!(in_order(&listed[2..], 8), Err(0..6));
-    }
 }

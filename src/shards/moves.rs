@@ -11,7 +11,7 @@ use crate::extent::Leaves;
 use crate::rank::Rank;
 use crate::reduce::encoding::Encoding;
 use crate::reduce::exchange::{Parcels, exchange};
-use crate::reduce::parts::tell_all;
+use crate::reduce::telling::{all_or_none, if_all};
 
 /// What a rank has of all items: these, of so many, beginning with that one.
 #[derive(Debug)]
@@ -42,18 +42,6 @@ where
     let total = loads.iter().map(|load| load.items).sum();
     let (places, targets) = (as_they_are(&loads), settled(&loads, leaf_of(total)));
     move_to(rank, call, mine, &places, &targets, total)
-}
-
-/// What all ranks tell, or the first failure, on every rank. Collective.
-pub(crate) fn all_or_none<T: Serialize + DeserializeOwned>(rank: &mut Rank, told: &Result<T>) -> Result<Vec<T>> {
-    let all: Result<Vec<T>> = tell_all(rank, told)?.into_iter().collect();
-    all.map_err(|error| error.on_rank(rank.rank()))
-}
-
-/// What this rank has, if all ranks have something; else the first failure, on every rank. Collective.
-pub(crate) fn if_all<T>(rank: &mut Rank, mine: Result<T>) -> Result<T> {
-    all_or_none(rank, &mine.as_ref().map(drop).map_err(Error::clone))?;
-    mine
 }
 
 /// Moves items from where they are to where they should be. Collective.

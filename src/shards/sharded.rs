@@ -9,13 +9,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::balance::{all_on_root, evenly};
-use super::moves::{Part, all_or_none, if_all, leaf_of, move_to, settle, swap};
+use super::moves::{Part, leaf_of, move_to, settle, swap};
 use super::sort;
 use super::source::Shards;
 use crate::error::{Error, Place, Result, Role};
 use crate::keyed::table::part_of;
 use crate::meeting::meet;
 use crate::rank::Rank;
+use crate::reduce::telling::{all_or_none, if_all};
 use crate::wire::Signature;
 use crate::worker::caught::{Caught, catch};
 use crate::world::World;

@@ -7,11 +7,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
 
-use super::moves::{Part, all_or_none, if_all, settle, swap};
+use super::moves::{Part, settle, swap};
 use super::sharded::{caught, compare_failed};
 use crate::error::{Error, Result};
 use crate::rank::Rank;
 use crate::reduce::encoding::Encoding;
+use crate::reduce::telling::{all_or_none, if_all};
 use crate::worker::caught::catch;
 
 /// Samples of each rank, for each rank.

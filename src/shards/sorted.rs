@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::external::{Entries, merge};
-use super::moves::{all_or_none, if_all};
 use super::sharded::Sharded;
 use super::write::{Items, file_of_each_rank, one_file};
 use crate::error::{Error, Place, Result, Role};
+use crate::reduce::telling::{all_or_none, if_all};
 use crate::worker::budget::Budget;
 use crate::worker::caught::catch;
 use crate::world::World;

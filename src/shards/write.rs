@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::moves::{Part, all_or_none, if_all};
+use super::moves::Part;
 use super::sharded::{Sharded, caught};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::rank::Rank;
+use crate::reduce::telling::{all_or_none, if_all};
 use crate::world::World;
 
 /// Bytes that are written at once.

@@ -22,6 +22,7 @@ mod machine;
 pub(crate) mod mutant;
 #[cfg(test)]
 pub(crate) mod scenario;
+mod shuffle;
 mod tasks;
 mod trial;
 mod value;

@@ -37,6 +37,12 @@ pub(crate) enum Mutant {
     BuddiesExchanged,
     /// Suspect leaves do not wait until everything else is done.
     QuarantineOpen,
+    /// Those who merge lack the first part of every table.
+    PartLost,
+    /// The part that a key belongs to depends on the table that it is in.
+    PartsDiffer,
+    /// Keys that should travel in the last round stay where they are.
+    RoundTooLate,
     /// A task that was taken back is not handed out again.
     TaskReturnForgotten,
     /// A task that panics is tried again without end.
@@ -103,7 +109,7 @@ pub(crate) fn with<R>(mutant: Mutant, run: impl FnOnce() -> R) -> R {
 }
 
 #[cfg(test)]
-pub(crate) const IN_CALLS: [Mutant; 17] = [
+pub(crate) const IN_CALLS: [Mutant; 20] = [
     Mutant::DuplicateCounted,
     Mutant::CreditTwice,
     Mutant::ReturnForgotten,
@@ -121,6 +127,9 @@ pub(crate) const IN_CALLS: [Mutant; 17] = [
     Mutant::DrainImpatient,
     Mutant::BuddiesExchanged,
     Mutant::QuarantineOpen,
+    Mutant::PartLost,
+    Mutant::PartsDiffer,
+    Mutant::RoundTooLate,
 ];
 
 #[cfg(test)]

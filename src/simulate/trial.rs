@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::cluster::{Cluster, Ended};
+use super::cluster::{Cluster, Ended, Node};
 use super::costs::{Costs, Workload};
 use super::faults::{Fault, Luck};
 use super::machine::Machine;
+use super::shuffle::Shuffle;
 use super::value::Value;
 use crate::extent::Extent;
 use crate::master::coverage::Coverage;
@@ -267,6 +268,7 @@ fn verdict(cluster: &Cluster<'_>, setup: &Setup) -> Result<Verdict, String> {
                 return Err(format!("rank {innocent} was lost, but nothing had happened to it"));
             }
             check_result(cluster, costs, lost)?;
+            check_shuffle(cluster, setup, lost)?;
             check_counts(cluster, config, lost)?;
             let dead = (0..cluster.nodes.len()).any(|rank| cluster.is_dead(rank) && !lost.contains(&rank));
             Ok(match (dead, lost.is_empty()) {
@@ -306,6 +308,13 @@ fn check_result(cluster: &Cluster<'_>, costs: &Costs, lost: &[usize]) -> Result<
     }
     let value = all.complete().map_err(|gap| format!("leaves {} to {} are in no partial", gap.start, gap.end))?;
     if value == Value::of(Extent::root(leaves), leaves) { Ok(()) } else { Err("the result is wrong".into()) }
+}
+
+/// What all ranks that take part have of each key comes together on one of them.
+fn check_shuffle(cluster: &Cluster<'_>, setup: &Setup, lost: &[usize]) -> Result<(), String> {
+    let extents = |(_, node): (usize, &Node)| node.segments.iter().map(|(extent, _)| *extent).collect();
+    let ranks = cluster.nodes.iter().enumerate().filter(|(rank, _)| !lost.contains(rank));
+    Shuffle::draw(setup.luck.seed, setup.costs.leaves()).judge(&ranks.map(extents).collect::<Vec<_>>())
 }
 
 /// A run that was told to end has begun nothing new since, has waited for what it could cut short, and has kept what is

@@ -1,4 +1,7 @@
-//! Files laid end to end: which bytes of which file a range is, and the files that are open.
+//! Files laid end to end: which part of which file a range is, and the files that are open.
+//!
+//! An index is a byte, or a record of so many bytes. A compressed file has as many indices as its compressed bytes would have,
+//! and all its contents belong to the first of them: that is where it is read.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -8,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::SourceError;
+use super::compressed::Compression;
 
 /// Files kept open. A rank works along a few stretches of the input, so few are in use at a time.
 pub(super) const OPEN_FILES: usize = 64;
@@ -19,38 +23,55 @@ const NOT_SEEN_BY_ALL: &str =
 #[derive(Debug)]
 pub(super) struct Files {
     paths: Vec<PathBuf>,
-    /// For each file, the index after its last byte. Filled by the first question.
-    ends: OnceLock<Vec<u64>>,
+    /// The bytes of an index.
+    unit: u64,
+    /// Filled by the first question.
+    laid: OnceLock<Vec<Laid>>,
     pub(super) open: Mutex<VecDeque<(usize, Arc<File>)>>,
+}
+
+/// Where a file is among all.
+#[derive(Debug)]
+struct Laid {
+    /// Its length in bytes.
+    length: u64,
+    /// The index after its last one.
+    end: u64,
 }
 
 /// What a range covers of one file.
 pub(super) struct Part {
     pub file: usize,
-    pub bytes: Range<u64>,
+    /// Indices, from the file's first one on.
+    pub range: Range<u64>,
+    /// The file's length in bytes.
     pub file_length: u64,
+    /// How the file is compressed. Then the range says only whether the contents belong to it: if it has the first index.
+    pub compression: Option<Compression>,
 }
 
 impl Files {
-    pub fn new<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Self {
+    /// Files whose indices have so many bytes.
+    pub fn new<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>, unit: u64) -> Self {
         let paths = paths.into_iter().map(Into::into).collect();
-        Self { paths, ends: OnceLock::new(), open: Mutex::default() }
+        Self { paths, unit, laid: OnceLock::new(), open: Mutex::default() }
     }
 
     pub fn path(&self, file: usize) -> &Path {
         &self.paths[file]
     }
 
-    /// The bytes of all files.
+    /// The indices of all files.
     pub fn len(&self) -> Result<u64, SourceError> {
-        Ok(self.ends()?.last().copied().unwrap_or(0))
+        Ok(self.laid()?.last().map_or(0, |laid| laid.end))
     }
 
     /// Of names and lengths. Folders may differ: a file system can have another mount point on another node.
     pub fn fingerprint(&self) -> u64 {
-        let Ok(ends) = self.ends() else { return 0 };
-        let mut hasher = crc32fast::Hasher::new();
-        for (path, end) in self.paths.iter().zip(ends) {
+        let Ok(all) = self.laid() else { return 0 };
+        let (mut hasher, mut end) = (crc32fast::Hasher::new(), 0);
+        for (path, laid) in self.paths.iter().zip(all) {
+            end += laid.length;
             hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
             hasher.update(&[0]);
             hasher.update(&end.to_le_bytes());
@@ -58,33 +79,47 @@ impl Files {
         u64::from(hasher.finalize())
     }
 
-    pub fn ends(&self) -> Result<&[u64], SourceError> {
-        if let Some(ends) = self.ends.get() {
-            return Ok(ends);
+    fn laid(&self) -> Result<&[Laid], SourceError> {
+        if let Some(all) = self.laid.get() {
+            return Ok(all);
         }
-        let mut total = 0u64;
-        let mut ends = Vec::with_capacity(self.paths.len());
+        let (mut bytes, mut end) = (0u64, 0);
+        let mut all = Vec::with_capacity(self.paths.len());
         for path in &self.paths {
-            total = total.checked_add(length(path)?).ok_or_else(|| {
+            let length = length(path)?;
+            bytes = bytes.checked_add(length).ok_or_else(|| {
                 SourceError::new("the files have more than 2^64 bytes together", "pass them in several calls")
             })?;
-            ends.push(total);
+            if !length.is_multiple_of(self.unit) && Compression::of(path).is_none() {
+                return Err(self.no_whole_number(path, length));
+            }
+            end += length.div_ceil(self.unit);
+            all.push(Laid { length, end });
         }
-        Ok(self.ends.get_or_init(|| ends))
+        Ok(self.laid.get_or_init(|| all))
+    }
+
+    /// What to say of a file whose contents end within a record.
+    pub fn no_whole_number(&self, path: &Path, length: u64) -> SourceError {
+        SourceError::new(
+            format!("{} has {length} bytes, no whole number of records of {}", path.display(), self.unit),
+            "see whether it was written to its end, and how long its records are",
+        )
     }
 
     pub fn parts(&self, range: &Range<u64>) -> Result<Vec<Part>, SourceError> {
-        let ends = self.ends()?;
-        let first = ends.partition_point(|end| *end <= range.start);
-        let mut start = if first == 0 { 0 } else { ends[first - 1] };
+        let all = self.laid()?;
+        let first = all.partition_point(|laid| laid.end <= range.start);
+        let mut start = if first == 0 { 0 } else { all[first - 1].end };
         let mut parts = Vec::new();
-        for (file, end) in (first..).zip(&ends[first..]) {
+        for (file, Laid { length, end }) in (first..).zip(&all[first..]) {
             if range.is_empty() || start >= range.end {
                 break;
             }
             if start < *end {
-                let bytes = range.start.max(start) - start..range.end.min(*end) - start;
-                parts.push(Part { file, bytes, file_length: *end - start });
+                let range = range.start.max(start) - start..range.end.min(*end) - start;
+                let compression = Compression::of(&self.paths[file]);
+                parts.push(Part { file, range, file_length: *length, compression });
             }
             start = *end;
         }

@@ -8,7 +8,8 @@
 //!               |------ range -----|--| past b   and ends where the last of its lines ends (`four`)
 //! ```
 //!
-//! Whether a line starts at `a` is seen from the byte before. Cuts fall on line ends only, so no character is split.
+//! Whether a line starts at `a` is seen from the byte before. Cuts fall on line ends only, so no character is split. All lines
+//! of a compressed file belong to its first byte.
 
 mod text;
 
@@ -52,6 +53,10 @@ pub struct Lines {
 /// file ends its last line. A byte order mark is left in place. A line is held in memory in full, the files never are.
 /// Text that is not UTF-8 is an error that names the byte, unless [`Lines::lossy`] is asked for.
 ///
+/// A file whose name ends in `.gz` or `.zst` is decompressed by whoever works on its first byte, all of it at once: its text is
+/// in memory, once for each thread that has such a file, and nobody helps with it. So many files of some 100 MB are better than
+/// one of 100 GB.
+///
 /// A file that is missing, is no regular file, differs in name or length between ranks, or shrinks while it is read,
 /// is an error. What is added to a file after the call has begun is not looked at.
 ///
@@ -87,7 +92,7 @@ pub struct Lines {
 /// ```
 #[must_use]
 pub fn lines<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Lines {
-    Lines { files: Files::new(paths), lossy: false, spare: Arc::default() }
+    Lines { files: Files::new(paths, 1), lossy: false, spare: Arc::default() }
 }
 
 impl Lines {
@@ -121,17 +126,24 @@ impl Lines {
         let path = self.files.path(part.file);
         let file = self.files.open(part.file)?;
         let base = text.len();
-        let from = part.bytes.start.saturating_sub(1);
-        let mut to = part.bytes.end.saturating_add(LOOK_AHEAD).min(part.file_length);
+        if let Some(compression) = part.compression {
+            if part.range.start == 0 {
+                compression.read(path, &file, text)?;
+                end_line(text, base);
+            }
+            return Ok((0, 0));
+        }
+        let from = part.range.start.saturating_sub(1);
+        let mut to = part.range.end.saturating_add(LOOK_AHEAD).min(part.file_length);
         append(path, &file, from..to, text)?;
 
-        let last = base + (part.bytes.end - 1 - from) as usize;
+        let last = base + (part.range.end - 1 - from) as usize;
         let skipped = match newline(&text[base..last]) {
-            _ if part.bytes.start == 0 => 0,
+            _ if part.range.start == 0 => 0,
             Some(at) => at + 1,
             None => {
                 text.truncate(base);
-                return Ok((0, part.bytes.end));
+                return Ok((0, part.range.end));
             }
         };
 
@@ -143,8 +155,7 @@ impl Lines {
                 break;
             }
             if to == part.file_length {
-                // The lacking line end. A "\r" that ends the file stays part of its line, as in `str::lines`.
-                text.extend_from_slice(if text.ends_with(b"\r") { b"\r\n" } else { b"\n" });
+                end_line(text, base);
                 break;
             }
             searched = text.len();
@@ -245,10 +256,17 @@ impl Source for Lines {
                     continue;
                 }
             }
-            let after = if part.bytes.start == 0 { String::new() } else { format!("after byte {} ", part.bytes.start) };
+            let after = if part.range.start == 0 { String::new() } else { format!("after byte {} ", part.range.start) };
             return format!("line {} {after}of {}", nth + 1, self.files.path(part.file).display());
         }
         format!("line {} after byte {} of the input", nth + 1, range.start)
+    }
+}
+
+/// Adds the line end that a file lacks. A "\r" that ends the file stays part of its line, as in `str::lines`.
+fn end_line(text: &mut Vec<u8>, base: usize) {
+    if text.len() > base && !text.ends_with(b"\n") {
+        text.extend_from_slice(if text.ends_with(b"\r") { b"\r\n" } else { b"\n" });
     }
 }
 

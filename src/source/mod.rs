@@ -12,6 +12,7 @@
 //! A source knows nothing of ranks, batches or MPI: it answers questions about ranges of global indices `0..len`.
 
 mod array;
+mod compressed;
 mod files;
 mod lines;
 mod range;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{Files, cannot};
+use super::files::{Files, Part, cannot};
 use super::{Source, SourceError};
 
 /// What a batch has in memory at most.
@@ -38,6 +38,10 @@ impl<const N: usize> Deref for Record<N> {
 /// Records of `N` bytes each, from files in the order of the paths. Each rank reads its own part, so every rank must see the
 /// files. Files are held in memory in parts of 16 MiB at most, for each thread.
 ///
+/// A file whose name ends in `.gz` or `.zst` is decompressed by whoever works on its first record, all of it at once, as with
+/// [`lines`](super::lines()). How many records it has is seen then; in progress and report, it counts as if it were not
+/// compressed.
+///
 /// A file that is missing, is no regular file, has no whole number of records, differs in name or length between ranks, or
 /// shrinks while it is read, is an error.
 ///
@@ -58,7 +62,7 @@ impl<const N: usize> Deref for Record<N> {
 #[must_use]
 pub fn records<const N: usize, P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Records<N> {
     const { assert!(N > 0, "a record has at least one byte") };
-    Records { files: Files::new(paths) }
+    Records { files: Files::new(paths, N as u64) }
 }
 
 impl<const N: usize> Source for Records<N> {
@@ -75,21 +79,7 @@ impl<const N: usize> Source for Records<N> {
     }
 
     fn len(&self) -> Result<u64, SourceError> {
-        let mut before = 0;
-        for (file, end) in self.files.ends()?.iter().enumerate() {
-            let length = end - before;
-            if !length.is_multiple_of(N as u64) {
-                return Err(SourceError::new(
-                    format!(
-                        "{} has {length} bytes, no whole number of records of {N}",
-                        self.files.path(file).display()
-                    ),
-                    "see whether it was written to its end, and how long its records are",
-                ));
-            }
-            before = *end;
-        }
-        Ok(before / N as u64)
+        self.files.len()
     }
 
     fn fingerprint(&self) -> u64 {
@@ -114,35 +104,66 @@ impl<const N: usize> Source for Records<N> {
     }
 
     fn read(&self, _parcel: &(), range: Range<u64>) -> Result<Vec<Record<N>>, SourceError> {
-        let mut records = vec![[0u8; N]; (range.end - range.start) as usize];
-        let mut rest = records.as_flattened_mut();
-        for part in self.files.parts(&(range.start * N as u64..range.end * N as u64))? {
-            let path = self.files.path(part.file);
-            let (here, after) = rest.split_at_mut((part.bytes.end - part.bytes.start) as usize);
-            self.files.open(part.file)?.read_exact_at(here, part.bytes.start).map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => SourceError::new(
-                    format!("{} has become shorter while it was read", path.display()),
-                    "start again when nothing writes to it",
-                ),
-                _ => cannot("read", path, &error),
-            })?;
-            rest = after;
+        let mut records = Vec::new();
+        for part in self.files.parts(&range)? {
+            self.read_part(&part, &mut records)?;
         }
         Ok(records.into_iter().map(Record).collect())
     }
 
+    /// Where compressed files are in the range, reads again what comes before the record.
     fn describe(&self, range: Range<u64>, nth: u64) -> String {
-        let at = (range.start + nth) * N as u64;
-        match self.files.parts(&(at..at + 1)).as_deref() {
-            Ok([part]) => format!("record {} of {}", part.bytes.start / N as u64, self.files.path(part.file).display()),
-            _ => format!("record {}", range.start + nth),
+        let mut nth = nth;
+        for part in self.files.parts(&range).unwrap_or_default() {
+            let mut records = Vec::new();
+            let count = match part.compression {
+                None => part.range.end - part.range.start,
+                // A part that cannot be read now has no records to count.
+                Some(_) => self.read_part(&part, &mut records).map_or(0, |()| records.len() as u64),
+            };
+            if nth < count {
+                return format!("record {} of {}", part.range.start + nth, self.files.path(part.file).display());
+            }
+            nth -= count;
         }
+        format!("record {nth} after {} of the input", range.start)
+    }
+}
+
+impl<const N: usize> Records<N> {
+    /// Adds the records that are in `part`.
+    fn read_part(&self, part: &Part, records: &mut Vec<[u8; N]>) -> Result<(), SourceError> {
+        let (path, file) = (self.files.path(part.file), self.files.open(part.file)?);
+        if let Some(compression) = part.compression {
+            if part.range.start > 0 {
+                return Ok(());
+            }
+            let mut contents = Vec::new();
+            compression.read(path, &file, &mut contents)?;
+            let (whole, rest) = contents.as_chunks();
+            if !rest.is_empty() {
+                return Err(self.files.no_whole_number(path, contents.len() as u64));
+            }
+            records.extend_from_slice(whole);
+            return Ok(());
+        }
+        let before = records.len();
+        records.resize(before + (part.range.end - part.range.start) as usize, [0; N]);
+        let bytes = records[before..].as_flattened_mut();
+        file.read_exact_at(bytes, part.range.start * N as u64).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => SourceError::new(
+                format!("{} has become shorter while it was read", path.display()),
+                "start again when nothing writes to it",
+            ),
+            _ => cannot("read", path, &error),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::compressed::Compression;
     use proptest::prelude::*;
 
     proptest! {
@@ -165,8 +186,36 @@ mod tests {
             for range in [0..cut, cut..len].into_iter().filter(|range| range.start < range.end) {
                 found.extend(source.read(&(), range).unwrap().into_iter().map(|record| record.0));
             }
+            (0..counts.len()).for_each(|file| std::fs::remove_file(name(file)).unwrap());
             prop_assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn records_of_compressed_files_are_counted_when_they_are_read() {
+        let folder = std::env::temp_dir();
+        let name = |file: &str| folder.join(format!("rankfold-records-{}-{file}", std::process::id()));
+        let paths = [name("one.gz"), name("two"), name("three.zst")];
+        let contents: [Vec<u8>; 3] = [300, 200, 100].map(|count| (0..count).map(|at| (at / 10) as u8).collect());
+        for (path, contents) in paths.iter().zip(&contents) {
+            let bytes = Compression::of(path).map_or_else(|| contents.clone(), |how| how.compress(contents));
+            std::fs::write(path, bytes).unwrap();
+        }
+        let source = records::<10, _>(&paths);
+        let len = source.len().unwrap();
+        let parts = [0..1, 1..len - 1, len - 1..len].map(|range| source.read(&(), range).unwrap());
+        assert_eq!(parts[0].len(), 30);
+        let all: Vec<u8> = parts.iter().flatten().flat_map(|record| record.0).collect();
+        assert_eq!(all, contents.concat());
+        assert!(
+            source.describe(0..len, 29).ends_with("-one.gz") && source.describe(0..len, 30).contains("record 0 of ")
+        );
+        assert!(
+            source.describe(0..len, 59).contains("record 9 of ") && source.describe(0..len, 59).ends_with("-three.zst")
+        );
+        let error = records::<7, _>(&paths[..1]).read(&(), 0..1).unwrap_err().to_string();
+        assert!(error.contains("has 300 bytes, no whole number of records of 7"), "{error}");
+        paths.iter().for_each(|path| std::fs::remove_file(path).unwrap());
     }
 
     #[test]

@@ -11,13 +11,6 @@ fn arrays_are_combined_in_the_order_of_ranks_and_shared_out_and_gathered() {
     }
 }
 
-/// Takes 16 GiB of memory, so only where somebody asks for it.
-#[test]
-fn arrays_may_have_more_elements_than_an_mpi_call_can_count() {
-    let (Some(mpirun), Some(_)) = (launcher(), std::env::var_os("RANKFOLD_TEST_BIG")) else { return };
-    assert_eq!(mpirun.run(2, &["test-spmd", "large-arrays"]).output(), "all as it should be\n");
-}
-
 #[test]
 fn arrays_are_input_with_the_same_bits_on_any_number_of_ranks() {
     let output = same_everywhere(&["test-spmd", "array-input"]);

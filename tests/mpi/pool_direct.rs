@@ -71,13 +71,3 @@ fn values_that_do_not_fit_in_memory_are_as_right_as_others_and_leave_nothing_beh
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0, "{ended}");
     }
 }
-
-#[test]
-fn a_value_of_more_bytes_than_mpi_counts_moves_from_rank_to_rank() {
-    if std::env::var_os("RANKFOLD_TEST_BIG").is_none_or(|big| big != "1") {
-        eprintln!("NOT TESTED: a value of 3 GiB needs 16 GiB of memory; RANKFOLD_TEST_BIG=1 tests it");
-        return;
-    }
-    let Some(mpirun) = launcher() else { return };
-    assert_eq!(mpirun.run(2, &["test-spmd", "pool-huge"]).output(), "3 GiB have moved\n");
-}

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::source::compressed::Compression;
 use crate::source::files::OPEN_FILES;
 
 /// Files 0, 1, 2... of a folder of their own, gone at the end of the test.
@@ -87,6 +88,58 @@ proptest! {
         let whole = files.read(&(), 0..len).unwrap();
         prop_assert_eq!(whole.as_str(), joined);
     }
+}
+
+proptest! {
+    #[test]
+    fn all_lines_of_a_compressed_file_belong_to_its_first_byte(
+        contents in prop::collection::vec((text(), prop::sample::select(vec!["txt", "gz", "zst"])), 1..5),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (folder, _) = Folder::with::<&str>([]);
+        let write = |(number, (content, extension)): (usize, &(String, &str))| {
+            let path = folder.0.join(format!("{number}.{extension}"));
+            let bytes = Compression::of(&path).map_or_else(|| content.clone().into_bytes(), |how| how.compress(content.as_bytes()));
+            fs::write(&path, bytes).unwrap();
+            path
+        };
+        let files = lines(contents.iter().enumerate().map(write).collect::<Vec<_>>());
+        let expected: Vec<&str> = contents.iter().flat_map(|(content, _)| content.lines()).collect();
+        prop_assert_eq!(all(&files), expected.clone());
+        let (len, mut found) = (files.len().unwrap(), Vec::new());
+        let cut = cut.index(len as usize + 1) as u64;
+        for range in [0..cut, cut..len] {
+            let text = files.read(&(), range.clone()).unwrap();
+            for (nth, line) in text.into_iter().enumerate() {
+                prop_assert!(files.describe(range.clone(), nth as u64).starts_with("line "));
+                found.push(line);
+            }
+        }
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_compressed_file_is_told_with_its_name() {
+    let (folder, _) = Folder::with::<&str>([]);
+    let read = |name: &str, bytes: &[u8]| {
+        fs::write(folder.0.join(name), bytes).unwrap();
+        let files = lines([folder.0.join(name)]);
+        files.read(&(), 0..files.len().unwrap()).unwrap_err()
+    };
+    for name in ["text.gz", "text.zst"] {
+        let error = read(name, b"just text, and some more of it");
+        assert!(error.problem.starts_with("cannot decompress /") && error.problem.contains(name), "{error}");
+        assert!(
+            error.remedy.contains(" -t /") && error.remedy.contains("needs a name that does not say so"),
+            "{error}"
+        );
+    }
+    let latin = read("latin.gz", &Compression::Gzip.compress(b"good\ncaf\xE9\n"));
+    assert!(
+        latin.problem.ends_with("latin.gz is not UTF-8: no character begins with the byte 0xE9 at offset 8"),
+        "{latin}"
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod departures;
 pub mod disagreements;
 pub mod failures;
 pub mod graph;
+pub mod huge;
 pub mod journal;
 pub mod keyed;
 pub mod poison;
@@ -40,6 +41,7 @@ pub fn play(world: &World, arguments: &[String]) -> Outcome {
         .or_else(|| arrays::play(world, scenario, rest))
         .or_else(|| keyed::play(world, scenario, rest))
         .or_else(|| shards::play(world, scenario))
+        .or_else(|| huge::play(world, scenario))
         .or_else(|| results::play(world, scenario, rest))
         .unwrap_or_else(|| Err(format!("there is no scenario `{scenario}`").into()))
 }
