@@ -61,7 +61,7 @@ fn in_any_order_integers_have_the_same_bits_and_others_nearly() {
             // A rank that has computed nothing changes nothing.
             let least =
                 world.over(0..items).elementwise().relaxed().map_reduce(|i| [i as f32, -1.0 - i as f32], op::min)?;
-            assert_eq!(least, [0.0, -(items as f32)]);
+            assert_eq!(least.map(|value| value as i64), [0, -(items as i64)]);
             let (ored, product) = (
                 world.over(0..items).elementwise().map_reduce(|i| [1u8 << (i % 8), 0], op::bit_or)?,
                 world.over(0..items).elementwise().map_reduce(|i| [1 + i32::from(i < 9); 3], op::prod)?,
