@@ -3,7 +3,8 @@
 //!
 //! They take 16 GiB of memory, so they run only where somebody asks for it, and where there is as much: `make soak` does.
 
-use crate::support::{Folder, Launcher, launcher};
+use crate::support::folder::Folder;
+use crate::support::{Launcher, launcher};
 
 /// Two ranks with an item or partial each, what of these is on its way, and copies.
 const MEMORY_GIB: u64 = 16;

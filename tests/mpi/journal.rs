@@ -145,6 +145,12 @@ fn arrays_and_tables_survive_ranks_that_are_killed() {
     kill_until_through("kills-in-parts", &["test-spmd", "in-parts", "1500"], &[&[], short], KILLS_IN_PARTS, 20_261_127);
 }
 
+/// The steps after a call with a journal are made again by the next job, from what the journal has of that call.
+#[test]
+fn steps_on_shards_survive_ranks_that_are_killed() {
+    kill_until_through("kills-shards", &["test-spmd", "shards", "1500"], &[], KILLS_IN_PARTS, 20_261_129);
+}
+
 /// One run after the other in which one rank after the other is killed, until so many were; in one environment after the other.
 fn kill_until_through(name: &str, words: &[&str], environments: &[&[(&str, &str)]], kills: u64, seed: u64) {
     let Some(mpirun) = launcher() else { return };

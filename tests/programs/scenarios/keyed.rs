@@ -61,6 +61,14 @@ pub fn all(world: &World, millis: u64, on_the_way: impl Fn() + Sync) -> Result<V
         },
         op::sum,
     )?;
+    // Whose order cannot be seen.
+    let counts = world.over(0..items).named("counts").elementwise().map_reduce(
+        |item| {
+            pause();
+            (0..300).map(|at| item * at % 501).collect::<Vec<u64>>()
+        },
+        op::sum,
+    )?;
     let sums = world.over(0..items).named("sums").reduce_by_key(
         |item, pairs| {
             pause();
@@ -79,5 +87,11 @@ pub fn all(world: &World, millis: u64, on_the_way: impl Fn() + Sync) -> Result<V
     };
     let sums = digest(&mut sums.iter().flat_map(|(key, sum)| [*key, sum.to_bits()]));
     let arrays = digest(&mut arrays.iter().map(|sum| sum.to_bits()));
-    Ok(vec![format!("arrays {arrays:016x}"), format!("sums {sums:016x}"), format!("words {words:?}")])
+    let counts = digest(&mut counts.iter().copied());
+    Ok(vec![
+        format!("arrays {arrays:016x}"),
+        format!("counts {counts:016x}"),
+        format!("sums {sums:016x}"),
+        format!("words {words:?}"),
+    ])
 }

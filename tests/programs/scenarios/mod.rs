@@ -40,7 +40,7 @@ pub fn play(world: &World, arguments: &[String]) -> Outcome {
         .or_else(|| silence::play(world, scenario, rest))
         .or_else(|| arrays::play(world, scenario, rest))
         .or_else(|| keyed::play(world, scenario, rest))
-        .or_else(|| shards::play(world, scenario))
+        .or_else(|| shards::play(world, scenario, rest))
         .or_else(|| huge::play(world, scenario))
         .or_else(|| results::play(world, scenario, rest))
         .unwrap_or_else(|| Err(format!("there is no scenario `{scenario}`").into()))

@@ -1,20 +1,29 @@
 //! Items that stay on the ranks from step to step.
 
+use std::time::Duration;
+
 use rankfold::{World, op};
 
 use super::Outcome;
 
-pub fn play(world: &World, scenario: &str) -> Option<Outcome> {
+/// The first argument is the number of milliseconds of work.
+pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outcome> {
+    let millis = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(0);
     match scenario {
-        "shards" => Some(steps(world)),
+        "shards" => Some(steps(world, millis)),
         "shards-panic" => Some(panics(world)),
         _ => None,
     }
 }
 
 /// The same output on any number of ranks.
-fn steps(world: &World) -> Outcome {
-    let term = |i: u64| if i.is_multiple_of(3) { -1e9 / (i as f64 + 0.1) } else { 1.0 / (i as f64 + 0.3) };
+fn steps(world: &World, millis: u64) -> Outcome {
+    let term = |i: u64| {
+        if millis > 0 && i % (100_000 / millis) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if i.is_multiple_of(3) { -1e9 / (i as f64 + 0.1) } else { 1.0 / (i as f64 + 0.3) }
+    };
     let terms = world.over(0..100_003u64).named("terms").shards(term)?;
     let sum: f64 = world.map_reduce(terms.items(), |term| *term, op::sum)?;
     let words = terms.map(|term| format!("{:.0}", term.abs() % 1000.0))?.filter(|word| !word.ends_with('7'))?;
