@@ -53,7 +53,7 @@ fn partials_may_have_more_bytes_than_mpi_counts_also_in_a_journal() {
     let folder = Folder::new("huge-journal");
     let journal = folder.path();
     for job in 0..2 {
-        let ended = mpirun.run_parts(&[(2, &[("RANKFOLD_JOURNAL", &*journal)], &["test-spmd", "huge-partial"])]);
+        let ended = mpirun.run_parts(&[(2, &[("RANKFOLD_JOURNAL", journal)], &["test-spmd", "huge-partial"])]);
         assert_eq!(ended.output(), ALL_CAME, "job {job}: {ended}");
     }
 }

@@ -19,7 +19,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
 /// The same output on any number of ranks.
 fn steps(world: &World, millis: u64) -> Outcome {
     let term = |i: u64| {
-        if millis > 0 && i % (100_000 / millis) == 0 {
+        if millis > 0 && i.is_multiple_of(100_000 / millis) {
             std::thread::sleep(Duration::from_millis(1));
         }
         if i.is_multiple_of(3) { -1e9 / (i as f64 + 0.1) } else { 1.0 / (i as f64 + 0.3) }
