@@ -16,7 +16,7 @@
 //! ```
 //!
 //! A report of the run goes to standard error. Memory holds the different words and a few blocks of
-//! text (1 MiB for each thread), never a file.
+//! text (1 MiB for each thread), never a file, unless that is compressed (`.gz`, `.zst`).
 
 use std::error::Error;
 use std::path::PathBuf;

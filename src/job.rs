@@ -233,7 +233,7 @@ impl<'w, S: Source, I> Over<'w, S, I> {
     /// by `MPI_Ialltoallv` and `MPI_Iallgatherv`), so that no rank sends or receives more than its segments and twice the
     /// result, on any number of ranks; and elements travel, and are written to journals, as they are in memory. Memory: a
     /// rank's segments, twice while they are on their way, and the result. Integers with a function of `op`, whose order cannot
-    /// be seen, go through `MPI_Allreduce` instead; so does everything that `op` knows, where
+    /// be seen, wrap around, and go through `MPI_Allreduce` instead; so does everything that `op` knows, where
     /// [`relaxed`](Elementwise::relaxed) asks for it.
     ///
     /// # Examples

@@ -67,6 +67,12 @@ fn in_any_order_integers_have_the_same_bits_and_others_nearly() {
                 world.over(0..items).elementwise().map_reduce(|i| [1 + i32::from(i < 9); 3], op::prod)?,
             );
             assert_eq!((ored, product), ([((1u32 << items.min(8)) - 1) as u8, 0], [1 << items.min(9); 3]));
+            // Integers wrap around, wherever they meet.
+            assert_eq!(
+                world.over(0..items).elementwise().map_reduce(|_| [1i32 << 30], op::sum)?,
+                [(items as i32) << 30]
+            );
+            assert_eq!(world.over(0..items).elementwise().map_reduce(|_| Vec::<u8>::new(), op::sum)?, []);
             // A function that MPI does not know.
             let both = || world.over(0..items).elementwise();
             let mix = |a: f64, b: f64| a * 0.75 + b;
@@ -103,6 +109,20 @@ fn arrays_of_different_shapes_are_an_error_that_names_both() {
     for ranks in [1, 3] {
         for result in rankfold::threads(ranks, |world| {
             world.over(0..10u64).elementwise().map_reduce(|i| vec![0.0; if i == 7 { 3 } else { 2 }], op::sum)
+        }) {
+            let text = result.unwrap_err().to_string();
+            assert!(text.contains("an array of 2") && text.contains("an array of 3"), "{text}");
+        }
+        // Each has one of two arrays, and both are told.
+        let both = std::sync::Barrier::new(2);
+        for result in rankfold::threads(2, |world| {
+            world.over(0..2u64).elementwise().map_reduce(
+                |i| {
+                    both.wait();
+                    vec![i; 2 + i as usize]
+                },
+                op::sum,
+            )
         }) {
             let text = result.unwrap_err().to_string();
             assert!(text.contains("an array of 2") && text.contains("an array of 3"), "{text}");

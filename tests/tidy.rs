@@ -69,6 +69,7 @@ const CONFINED: [(&str, &[&str]); 5] = [
         &[
             "src/source/lines",
             "src/source/files",
+            "src/source/compressed",
             "src/shards/write",
             "src/journal/storage",
             "src/launch.rs",

@@ -1,12 +1,13 @@
 //! An array as a partial: combined element by element, cut into slices, and written as it is in memory.
 
-use bytemuck::{Pod, cast_slice, pod_collect_to_vec};
+use bytemuck::{Pod, cast_slice, cast_slice_mut, pod_collect_to_vec};
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 use serde_bytes::{ByteBuf, Bytes};
 
 use super::collect::{shape, shares};
 use super::dense::Dense;
+use super::op::BuiltIn;
 use crate::reduce::shuffle::Cut;
 
 /// The elements of an array, or of a slice of one, and its shape.
@@ -27,16 +28,31 @@ impl<E: Pod + Send + Sync> Block<E> {
     ///
     /// If the other one has another shape: that is the mapper's fault, and caught where combiners are called.
     pub fn combine(mut self, right: &Self, function: &impl Fn(E, E) -> E) -> Self {
+        self.check(right);
+        for (left, right) in self.elements.iter_mut().zip(&right.elements) {
+            *left = function(*left, *right);
+        }
+        self
+    }
+
+    /// The same with a function whose order cannot be seen, as MPI computes it: integers wrap around.
+    ///
+    /// # Panics
+    ///
+    /// As [`combine`](Self::combine).
+    pub fn combine_exactly(mut self, right: &Self, function: BuiltIn) -> Self {
+        self.check(right);
+        function.fold(cast_slice_mut(&mut self.elements), cast_slice(&right.elements));
+        self
+    }
+
+    fn check(&self, right: &Self) {
         assert!(
             self.extents == right.extents,
             "{} cannot be combined with {} element by element",
             shape(&self.extents),
             shape(&right.extents)
         );
-        for (left, right) in self.elements.iter_mut().zip(&right.elements) {
-            *left = function(*left, *right);
-        }
-        self
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! For operations whose order cannot be seen, and where the order does not matter to whoever calls.
 
+use std::collections::BTreeSet;
+
 use bytemuck::{Pod, cast_slice_mut, zeroed_vec};
 
 use super::block::Block;
@@ -50,12 +52,15 @@ where
     }
     let listed: Vec<Listed> = mine.iter().map(|(extent, _)| (*extent, 0)).collect();
     let (places, reports) = agree_on_order(rank, computation.call, listed, leaves, report)?;
-    let me = rank.rank();
     // What others have computed as well is left to them.
-    let counts = |extent: Extent| places.iter().any(|(owner, place, _)| *owner == me && *place == extent);
+    let me = rank.rank();
+    let counts: BTreeSet<u64> =
+        places.iter().filter(|(owner, ..)| *owner == me).map(|(_, extent, _)| extent.start).collect();
+    mine.retain(|(extent, _)| counts.contains(&extent.start));
+    let first = mine.first().map_or(0, |(extent, _)| computation.items_of(*extent).start);
     let folded = rank.meanwhile(|| {
-        let mut counting = mine.into_iter().filter(|(extent, _)| counts(*extent));
-        counting.try_fold(None, |left, (extent, right)| computation.combine(left, right, computation.items_of(extent)))
+        let items = |extent| first..computation.items_of(extent).end;
+        mine.into_iter().try_fold(None, |left, (extent, right)| computation.combine(left, right, items(extent)))
     })?;
     let shape = folded.as_ref().map(|folded| folded.as_ref().map(|block: &Block<E>| block.extents.clone()));
     let shapes = all_or_none(rank, &shape.map_err(Clone::clone))?;

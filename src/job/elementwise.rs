@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
+use bytemuck::Pod;
+
 use super::{Identity, NoIdentity, Over};
 use crate::array::block::Block;
 use crate::array::collect::Order;
@@ -51,9 +53,11 @@ pub struct Elementwise<'w, S, I = NoIdentity> {
 impl<S: Source, I> Elementwise<'_, S, I> {
     /// Lets the arrays of the ranks be combined in whatever order the MPI library likes: each rank makes one array of what it
     /// has computed, and `MPI_Allreduce` one of all of them. The last bits of floating-point results may then differ from run to
-    /// run. With functions that are not of [`op`](crate::op), and in calls on which ranks were lost, it changes nothing.
+    /// run, and what becomes of NaNs in `op::min` and `op::max` is the library's choice. With functions that are not of
+    /// [`op`](crate::op), and in calls on which ranks were lost, it changes nothing.
     ///
-    /// Integers with a function of `op` take this way in any case, since their order cannot be seen.
+    /// Integers with a function of `op` take this way in any case, since their order cannot be seen: sums and products of arrays
+    /// wrap around.
     ///
     /// # Examples
     ///
@@ -95,7 +99,7 @@ impl<S: Source, I> Elementwise<'_, S, I> {
     {
         let kernel = MapReduce {
             mapper: |item| Block::of(&mapper(item)),
-            combiner: |left: Block<B::Element>, right: Block<B::Element>| left.combine(&right, &function),
+            combiner: |left, right| combined::<B::Element, O>(left, &right, &function),
             partial: PhantomData,
         };
         self.make::<B, _, O>("elementwise map_reduce", &kernel, I::value)
@@ -165,7 +169,7 @@ impl<S: Source, I> Elementwise<'_, S, I> {
     {
         let kernel = Batches {
             mapper: |batch| Block::of(&mapper(batch)),
-            combiner: |left: Block<B::Element>, right: Block<B::Element>| left.combine(&right, &function),
+            combiner: |left, right| combined::<B::Element, O>(left, &right, &function),
             partial: PhantomData,
         };
         self.make::<B, _, O>("elementwise map_batches", &kernel, I::value)
@@ -193,6 +197,18 @@ impl<S: Source, I> Elementwise<'_, S, I> {
     }
 }
 
+/// Integers with a function of `op` wrap around wherever they meet, on a rank as well as in the MPI library.
+fn combined<E, O>(left: Block<E>, right: &Block<E>, function: &O) -> Block<E>
+where
+    E: Pod + Send + Sync,
+    O: Fn(E, E) -> E + 'static,
+{
+    match BuiltIn::of::<E, O>().filter(|known| known.is_exact()) {
+        Some(exact) => left.combine_exactly(right, exact),
+        None => left.combine(right, function),
+    }
+}
+
 struct FoldToBlock<'f, Z, F, O> {
     init: &'f Z,
     step: &'f F,
@@ -205,7 +221,7 @@ where
     B: Dense<Owned = B>,
     Z: Fn() -> B + Sync,
     F: Fn(B, S::Item) -> B + Sync,
-    O: Fn(B::Element, B::Element) -> B::Element + Sync,
+    O: Fn(B::Element, B::Element) -> B::Element + Sync + 'static,
 {
     type Partial = Block<B::Element>;
     const RUNS: Runs = Runs::Leaf;
@@ -226,6 +242,6 @@ where
     }
 
     fn combine(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial {
-        left.combine(&right, self.function)
+        combined(left, &right, self.function)
     }
 }

@@ -103,9 +103,11 @@ impl<K: Eq + Hash, V> Table<K, V> {
         let room = self.pairs.len() / parts + self.pairs.len() / parts / 16;
         let mut cut: Vec<Self> =
             (0..parts).map(|_| Pairs::with_capacity_and_hasher(room, FxBuildHasher).into()).collect();
-        let shift = if planted(Mutant::PartsDiffer) { self.pairs.len() } else { 0 };
+        let count = self.pairs.len();
         for (key, value) in self.pairs {
-            cut[(part_of(&key, parts) + shift) % parts].pairs.insert(key, value);
+            let part = part_of(&key, parts);
+            let part = if planted(Mutant::PartsDiffer) { (part + count) % parts } else { part };
+            cut[part].pairs.insert(key, value);
         }
         cut
     }

@@ -1,8 +1,8 @@
 //! The shuffle after a simulated run: every leaf has values of some keys, and what the ranks have computed of them is cut,
 //! sent, and merged by those that are left, in as many rounds as a seed says.
 //!
-//! Tables, parts, rounds and segments are those of production; what takes the place of MPI delivers in any order. The judge
-//! makes each key's value from the definition of the tree, and shares no code with what it judges.
+//! Tables (in memory), parts, rounds and segments are those of production; what takes the place of MPI delivers in any order. The
+//! judge makes each key's value from the definition of the tree, and shares no code with what it judges.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use rand::RngExt;
 
 use super::value::Value;
 use crate::extent::Extent;
-use crate::keyed::table::{Pairs, Table};
+use crate::keyed::table::Pairs;
 use crate::keyed::tables::Tables;
 use crate::random::{ItemRng, rng};
 use crate::reduce::round::Round;
@@ -71,9 +71,9 @@ impl Shuffle {
     fn shuffled(&self, ranks: &[Vec<Extent>]) -> Result<Vec<Pairs<Key, Value>>, String> {
         let dice = &mut rng(self.seed, 2);
         let combine = &Value::combined;
-        let tables = |extent: &Extent| (*extent, Tables::Here(self.table(*extent)));
+        let mut tables = |extent: &Extent| (*extent, self.tables(*extent, dice));
         let mut left: Vec<Vec<(Extent, Tables<Key, Value>)>> =
-            ranks.iter().map(|extents| extents.iter().map(tables).collect()).collect();
+            ranks.iter().map(|extents| extents.iter().map(&mut tables).collect()).collect();
         let mut parts: Vec<Pairs<Key, Value>> = ranks.iter().map(|_| Pairs::default()).collect();
         for number in 0..self.rounds {
             let round = Round { number, of: self.rounds };
@@ -107,14 +107,21 @@ impl Shuffle {
         Ok(part.unwrap_or_default().into_pairs())
     }
 
-    /// What a rank has of an extent.
-    fn table(&self, extent: Extent) -> Table<Key, Value> {
+    /// What a rank has of an extent; some of it not merged yet, as where memory is short.
+    fn tables(&self, extent: Extent, dice: &mut ItemRng) -> Tables<Key, Value> {
         if extent.len == 1 {
-            return self.pairs(extent.start).collect::<Pairs<_, _>>().into();
+            return Tables::Here(self.pairs(extent.start).collect::<Pairs<_, _>>().into());
         }
         let [left, right] = extent.halves();
-        let table = self.table(left);
-        if right.start < self.leaves { table.merge(self.table(right), &Value::combined) } else { table }
+        let tables = self.tables(left, dice);
+        if right.start >= self.leaves {
+            return tables;
+        }
+        let right = self.tables(right, dice);
+        if dice.random_bool(0.1) {
+            return Tables::Both(Box::new((tables, right)));
+        }
+        tables.merge(right, &Value::combined, None)
     }
 
     /// The same as it is defined: what both halves have of a key is combined, the first half's first.

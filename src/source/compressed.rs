@@ -1,7 +1,7 @@
 //! Files that are compressed: told by their names, and read as a whole, since nobody can begin in the middle of one.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -35,19 +35,23 @@ impl Compression {
         }
     }
 
-    /// Adds the contents of a file to `contents`.
+    /// Adds the contents of a file to `contents`: of its first `length` bytes, since others may add to it.
     ///
     /// # Errors
     ///
     /// The file cannot be read, is cut off, damaged, or not compressed that way.
-    pub fn read(self, path: &Path, file: &File, contents: &mut Vec<u8>) -> Result<(), SourceError> {
-        let from_start = BufReader::with_capacity(READ_AT_ONCE, FromStart { file, at: 0 });
+    pub fn read(self, path: &Path, file: &File, length: u64, contents: &mut Vec<u8>) -> Result<(), SourceError> {
+        let from_start = BufReader::with_capacity(READ_AT_ONCE, FromStart { file, at: 0, length });
         let (name, test) = match self {
             Self::Gzip => ("gzip", "gzip -t"),
             Self::Zstd => ("zstd", "zstd -t"),
         };
         self.read_all(from_start, contents).map_err(|error| {
             let path = path.display();
+            if error.kind() == ErrorKind::OutOfMemory {
+                let problem = format!("the contents of {path} do not fit in memory");
+                return SourceError::new(problem, "cut the file into several, or decompress it");
+            }
             let problem = format!("cannot decompress {path}: {error}");
             let remedy =
                 format!("see what `{test} {path}` says; what is not from {name} needs a name that does not say so");
@@ -76,7 +80,10 @@ fn read_frames(mut source: impl BufRead, contents: &mut Vec<u8>) -> io::Result<(
                 }
             }
             Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                io::copy(&mut source.by_ref().take(length.into()), &mut io::sink())?;
+                let length = u64::from(length);
+                if io::copy(&mut source.by_ref().take(length), &mut io::sink())? < length {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
             }
             Err(error) => return Err(io::Error::other(error)),
         }
@@ -84,15 +91,20 @@ fn read_frames(mut source: impl BufRead, contents: &mut Vec<u8>) -> io::Result<(
     Ok(())
 }
 
-/// A file from its start, whoever else reads it at the same time.
+/// The first bytes of a file, whoever else reads it, or adds to it, at the same time.
 struct FromStart<'f> {
     file: &'f File,
     at: u64,
+    length: u64,
 }
 
 impl Read for FromStart<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(bytes, self.at)?;
+        let most = bytes.len().min((self.length - self.at) as usize);
+        let count = self.file.read_at(&mut bytes[..most], self.at)?;
+        if count == 0 && most > 0 {
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, "it has become shorter while it was read"));
+        }
         self.at += count as u64;
         Ok(count)
     }
@@ -164,6 +176,20 @@ pub(super) mod tests {
         let theirs = [&0x184D_2A50u32.to_le_bytes()[..], &5u32.to_le_bytes(), b"which"].concat();
         let all = [&theirs[..], &one, &theirs, &two, &theirs].concat();
         assert_eq!(Compression::Zstd.decompress(&all).unwrap(), b"onetwo");
+    }
+
+    /// What these commands write: gzip -9n, gzip -1n, zstd -19 --check.
+    #[test]
+    fn files_of_the_commands_are_read() {
+        let members = [
+            &b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xcb\xcf\x4b\xe5\x2a\x29\xcf\xe7\x02\0\xe6\x0b\xba\x12\x08\0\0\0"[..],
+            b"\x1f\x8b\x08\0\0\0\0\0\x04\x03\x2b\xc9\x28\x4a\x4d\xe5\x02\0\xd8\xc5\x46\xff\x06\0\0\0",
+        ];
+        assert_eq!(Compression::Gzip.decompress(&members.concat()).unwrap(), b"one\ntwo\nthree\n");
+        let frame = b"\x28\xb5\x2f\xfd\x04\x68\x41\0\0\x6f\x6e\x65\x0a\x74\x77\x6f\x0a\xe6\xa6\x0e\x40";
+        assert_eq!(Compression::Zstd.decompress(frame).unwrap(), b"one\ntwo\n");
+        let theirs = [&0x184D_2A50u32.to_le_bytes()[..], &5u32.to_le_bytes(), b"cut"].concat();
+        Compression::Zstd.decompress(&[&frame[..], &theirs].concat()).expect_err("two bytes lack");
     }
 
     #[test]

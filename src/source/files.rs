@@ -46,7 +46,7 @@ pub(super) struct Part {
     pub range: Range<u64>,
     /// The file's length in bytes.
     pub file_length: u64,
-    /// How the file is compressed. Then the range says only whether the contents belong to it: if it has the first index.
+    /// How the file is compressed. Then its first index is in the range, and with it all contents.
     pub compression: Option<Compression>,
 }
 
@@ -90,7 +90,12 @@ impl Files {
             bytes = bytes.checked_add(length).ok_or_else(|| {
                 SourceError::new("the files have more than 2^64 bytes together", "pass them in several calls")
             })?;
-            if !length.is_multiple_of(self.unit) && Compression::of(path).is_none() {
+            if Compression::of(path).is_some() {
+                if length == 0 {
+                    let problem = format!("{} is empty, which no compressed file is", path.display());
+                    return Err(SourceError::new(problem, "see what became of whoever wrote it"));
+                }
+            } else if !length.is_multiple_of(self.unit) {
                 return Err(self.no_whole_number(path, length));
             }
             end += length.div_ceil(self.unit);
@@ -119,7 +124,9 @@ impl Files {
             if start < *end {
                 let range = range.start.max(start) - start..range.end.min(*end) - start;
                 let compression = Compression::of(&self.paths[file]);
-                parts.push(Part { file, range, file_length: *length, compression });
+                if compression.is_none() || range.start == 0 {
+                    parts.push(Part { file, range, file_length: *length, compression });
+                }
             }
             start = *end;
         }

@@ -53,9 +53,9 @@ pub struct Lines {
 /// file ends its last line. A byte order mark is left in place. A line is held in memory in full, the files never are.
 /// Text that is not UTF-8 is an error that names the byte, unless [`Lines::lossy`] is asked for.
 ///
-/// A file whose name ends in `.gz` or `.zst` is decompressed by whoever works on its first byte, all of it at once: its text is
-/// in memory, once for each thread that has such a file, and nobody helps with it. So many files of some 100 MB are better than
-/// one of 100 GB.
+/// A file whose name ends in `.gz` or `.zst` is decompressed by whoever works on its first byte, all of it at once, and nobody
+/// helps with it: many files of some 100 MB are better than one of 100 GB. The text of all such files that begin in a range is
+/// in memory while a thread works on the range: a leaf, or what `map_batches` is given.
 ///
 /// A file that is missing, is no regular file, differs in name or length between ranks, or shrinks while it is read,
 /// is an error. What is added to a file after the call has begun is not looked at.
@@ -127,10 +127,8 @@ impl Lines {
         let file = self.files.open(part.file)?;
         let base = text.len();
         if let Some(compression) = part.compression {
-            if part.range.start == 0 {
-                compression.read(path, &file, text)?;
-                end_line(text, base);
-            }
+            compression.read(path, &file, part.file_length, text)?;
+            end_line(text, base);
             return Ok((0, 0));
         }
         let from = part.range.start.saturating_sub(1);

@@ -39,7 +39,7 @@ impl<const N: usize> Deref for Record<N> {
 /// files. Files are held in memory in parts of 16 MiB at most, for each thread.
 ///
 /// A file whose name ends in `.gz` or `.zst` is decompressed by whoever works on its first record, all of it at once, as with
-/// [`lines`](super::lines()). How many records it has is seen then; in progress and report, it counts as if it were not
+/// [`lines`](super::lines()), and in memory twice for a moment. How many records it has is seen then; in progress and report, it counts as if it were not
 /// compressed.
 ///
 /// A file that is missing, is no regular file, has no whole number of records, differs in name or length between ranks, or
@@ -135,11 +135,8 @@ impl<const N: usize> Records<N> {
     fn read_part(&self, part: &Part, records: &mut Vec<[u8; N]>) -> Result<(), SourceError> {
         let (path, file) = (self.files.path(part.file), self.files.open(part.file)?);
         if let Some(compression) = part.compression {
-            if part.range.start > 0 {
-                return Ok(());
-            }
             let mut contents = Vec::new();
-            compression.read(path, &file, &mut contents)?;
+            compression.read(path, &file, part.file_length, &mut contents)?;
             let (whole, rest) = contents.as_chunks();
             if !rest.is_empty() {
                 return Err(self.files.no_whole_number(path, contents.len() as u64));

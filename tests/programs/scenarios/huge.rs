@@ -48,7 +48,13 @@ fn partial(world: &World) -> Outcome {
         }
         left
     };
-    let result = world.over(0..2u32).named("huge").map_reduce(|item| bytes(item as u8), later)?;
+    let result = world.over(0..2u32).named("huge").map_reduce(
+        |item| {
+            eprintln!("an item is computed");
+            bytes(item as u8)
+        },
+        later,
+    )?;
     let [second, third] = [2u8, 201].map(|byte| byte.wrapping_mul(4));
     assert_eq!(looks(&result), (LENGTH, [1, second, third, 100u8.wrapping_mul(3).wrapping_add(101)]));
     tell(world);

@@ -69,6 +69,8 @@ pub fn all(world: &World, millis: u64, on_the_way: impl Fn() + Sync) -> Result<V
         },
         op::sum,
     )?;
+    let least =
+        world.over(0..items).named("least").elementwise().relaxed().map_reduce(|item| [term(item, 1)], op::min)?;
     let sums = world.over(0..items).named("sums").reduce_by_key(
         |item, pairs| {
             pause();
@@ -87,7 +89,7 @@ pub fn all(world: &World, millis: u64, on_the_way: impl Fn() + Sync) -> Result<V
     };
     let sums = digest(&mut sums.iter().flat_map(|(key, sum)| [*key, sum.to_bits()]));
     let arrays = digest(&mut arrays.iter().map(|sum| sum.to_bits()));
-    let counts = digest(&mut counts.iter().copied());
+    let counts = digest(&mut counts.iter().copied().chain(least.map(f64::to_bits)));
     Ok(vec![
         format!("arrays {arrays:016x}"),
         format!("counts {counts:016x}"),
