@@ -21,6 +21,8 @@ use std::any::TypeId;
 use std::num::Wrapping;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Mul};
 
+use bytemuck::Pod;
+
 use super::fold_bytes;
 
 /// `a + b`.
@@ -193,16 +195,16 @@ impl BuiltIn {
     /// Folds numbers, as bytes, into others, for transports that are no MPI library. Integers wrap around, as MPI's do.
     pub fn fold(self, into: &mut [u8], other: &[u8]) {
         match self.number {
-            Number::I8 => fold_bytes(into, other, &self.on_integers::<Wrapping<i8>>()),
-            Number::I16 => fold_bytes(into, other, &self.on_integers::<Wrapping<i16>>()),
-            Number::I32 => fold_bytes(into, other, &self.on_integers::<Wrapping<i32>>()),
-            Number::I64 => fold_bytes(into, other, &self.on_integers::<Wrapping<i64>>()),
-            Number::U8 => fold_bytes(into, other, &self.on_integers::<Wrapping<u8>>()),
-            Number::U16 => fold_bytes(into, other, &self.on_integers::<Wrapping<u16>>()),
-            Number::U32 => fold_bytes(into, other, &self.on_integers::<Wrapping<u32>>()),
-            Number::U64 => fold_bytes(into, other, &self.on_integers::<Wrapping<u64>>()),
-            Number::F32 => fold_bytes(into, other, &self.on_floats::<f32>()),
-            Number::F64 => fold_bytes(into, other, &self.on_floats::<f64>()),
+            Number::I8 => self.fold_integers::<Wrapping<i8>>(into, other),
+            Number::I16 => self.fold_integers::<Wrapping<i16>>(into, other),
+            Number::I32 => self.fold_integers::<Wrapping<i32>>(into, other),
+            Number::I64 => self.fold_integers::<Wrapping<i64>>(into, other),
+            Number::U8 => self.fold_integers::<Wrapping<u8>>(into, other),
+            Number::U16 => self.fold_integers::<Wrapping<u16>>(into, other),
+            Number::U32 => self.fold_integers::<Wrapping<u32>>(into, other),
+            Number::U64 => self.fold_integers::<Wrapping<u64>>(into, other),
+            Number::F32 => self.fold_floats::<f32>(into, other),
+            Number::F64 => self.fold_floats::<f64>(into, other),
         }
     }
 
@@ -241,28 +243,35 @@ impl BuiltIn {
         }
     }
 
-    fn on_floats<F: Add<Output = F> + Mul<Output = F> + PartialOrd>(self) -> fn(F, F) -> F {
+    // Each operation has a loop of its own, which the compiler can see through.
+    fn fold_floats<F: Pod + Add<Output = F> + Mul<Output = F> + PartialOrd>(self, into: &mut [u8], other: &[u8]) {
         match self.operation {
-            Operation::Sum => sum,
-            Operation::Prod => prod,
-            Operation::Min => min,
-            Operation::Max => max,
+            Operation::Sum => fold_bytes(into, other, &sum::<F>),
+            Operation::Prod => fold_bytes(into, other, &prod::<F>),
+            Operation::Min => fold_bytes(into, other, &min::<F>),
+            Operation::Max => fold_bytes(into, other, &max::<F>),
             Operation::And | Operation::Or | Operation::Xor => unreachable!("floats have no bit operations"),
         }
     }
 
-    fn on_integers<I>(self) -> fn(I, I) -> I
+    fn fold_integers<I>(self, into: &mut [u8], other: &[u8])
     where
-        I: Add<Output = I> + Mul<Output = I> + PartialOrd + BitAnd<Output = I> + BitOr<Output = I> + BitXor<Output = I>,
+        I: Pod
+            + Add<Output = I>
+            + Mul<Output = I>
+            + PartialOrd
+            + BitAnd<Output = I>
+            + BitOr<Output = I>
+            + BitXor<Output = I>,
     {
         match self.operation {
-            Operation::Sum => sum,
-            Operation::Prod => prod,
-            Operation::Min => min,
-            Operation::Max => max,
-            Operation::And => bit_and,
-            Operation::Or => bit_or,
-            Operation::Xor => bit_xor,
+            Operation::Sum => fold_bytes(into, other, &sum::<I>),
+            Operation::Prod => fold_bytes(into, other, &prod::<I>),
+            Operation::Min => fold_bytes(into, other, &min::<I>),
+            Operation::Max => fold_bytes(into, other, &max::<I>),
+            Operation::And => fold_bytes(into, other, &bit_and::<I>),
+            Operation::Or => fold_bytes(into, other, &bit_or::<I>),
+            Operation::Xor => fold_bytes(into, other, &bit_xor::<I>),
         }
     }
 }
@@ -292,11 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_neutral_changes_no_number() {
-        fn check<E: bytemuck::Pod + PartialEq + std::fmt::Debug>(
-            number: Number,
-            operations: &[Operation],
-            values: &[E],
-        ) {
+        fn check<E: Pod + PartialEq + std::fmt::Debug>(number: Number, operations: &[Operation], values: &[E]) {
             for operation in operations {
                 let known = BuiltIn { number, operation: *operation };
                 let mut bytes = vec![0; size_of_val(values)];
