@@ -43,13 +43,10 @@ where
     else {
         return reduce_to_all(rank, computation, report, to_all);
     };
-    let mut segments = computation.take_segments();
     rank.begin_vigil();
+    let segments = computation.take_segments();
     let leaves = segments.leaves();
-    let mut mine: Vec<(Extent, Option<Block<E>>)> = Vec::new();
-    while let Some(segment) = segments.take_first(|_| true) {
-        mine.push(segment);
-    }
+    let mut mine = segments.into_all();
     let listed: Vec<Listed> = mine.iter().map(|(extent, _)| (*extent, 0)).collect();
     let (places, reports) = agree_on_order(rank, computation.call, listed, leaves, report)?;
     // What others have computed as well is left to them.

@@ -48,11 +48,7 @@ where
     K::Partial: Cut + Serialize + DeserializeOwned,
     R: Default + Send,
 {
-    let mut mine: Bundle<K::Partial> = Vec::new();
-    let mut segments = computation.take_segments();
-    while let Some(segment) = segments.take_first(|_| true) {
-        mine.push(segment);
-    }
+    let mut mine: Bundle<K::Partial> = computation.take_segments().into_all();
     rank.begin_vigil();
     let rounds = rounds_of_all(rank, computation, &mine)?;
     let (mut parts, mut failure) = (Vec::new(), None);

@@ -88,6 +88,11 @@ impl<T> Segments<T> {
         self.runs.remove(&start)
     }
 
+    /// All segments, in the order of their leaves, and no tree any more.
+    pub fn into_all(self) -> Vec<(Extent, T)> {
+        self.runs.into_values().collect()
+    }
+
     /// All segments, in the order of their leaves.
     pub fn iter(&self) -> impl Iterator<Item = &(Extent, T)> {
         self.runs.values()

@@ -125,14 +125,12 @@ where
     T: Serialize + DeserializeOwned + Send + Sync,
 {
     let (call, budget) = (computation.call, computation.kernel.budget.as_ref());
-    let mut segments = computation.take_segments();
+    let segments = computation.take_segments();
     rank.begin_vigil();
     meeting::all_are_here(rank, call)?;
     let leaves = segments.leaves();
-    let mut mine: Vec<(Extent, Entries<K, T>)> = Vec::new();
-    while let Some((extent, spool)) = segments.take_first(|_| true) {
-        mine.push((extent, spool.unwrap_or_default()));
-    }
+    let full = |(extent, spool): (Extent, Option<Entries<K, T>>)| (extent, spool.unwrap_or_default());
+    let mine: Vec<(Extent, Entries<K, T>)> = segments.into_all().into_iter().map(full).collect();
     let listed: Vec<Listed> = mine.iter().map(|(extent, spool)| (*extent, spool.len() as u64)).collect();
     let (places, reports) = agree_on_order(rank, call, listed, leaves, report)?;
     let first = |extent: Extent| {

@@ -38,14 +38,12 @@ where
     R: Serialize + DeserializeOwned + Send,
 {
     let call = computation.call;
-    let mut segments = computation.take_segments();
+    let segments = computation.take_segments();
     rank.begin_vigil();
     meeting::all_are_here(rank, call)?;
     let leaves = segments.leaves();
-    let mut mine: Vec<(Extent, Vec<R>)> = Vec::new();
-    while let Some((extent, values)) = segments.take_first(|_| true) {
-        mine.push((extent, values.unwrap_or_default()));
-    }
+    let full = |(extent, values): (Extent, Option<Vec<R>>)| (extent, values.unwrap_or_default());
+    let mine: Vec<(Extent, Vec<R>)> = segments.into_all().into_iter().map(full).collect();
     let listed: Vec<Listed> = mine.iter().map(|(extent, values)| (*extent, values.len() as u64)).collect();
     let (places, reports) = agree_on_order(rank, call, listed, leaves, report)?;
     let total = places.last().map_or(0, |(_, _, items)| items.end);
