@@ -60,19 +60,21 @@ where
         mine.into_iter().try_fold(None, |left, (extent, right)| computation.combine(left, right, items(extent)))
     })?;
     let shape = folded.as_ref().map(|folded| folded.as_ref().map(|block: &Block<E>| block.extents.clone()));
-    let shapes = all_or_none(rank, &shape.map_err(Clone::clone))?;
-    let Some(extents) = shapes.into_iter().flatten().next() else { return Ok((Value::Empty, reports)) };
-    let block = folded?.map(|mine| {
-        let first = Block { extents: extents.clone(), elements: Vec::new() };
-        if mine.extents == extents {
-            return Ok(mine);
-        }
-        // Says what every combination of these two says.
-        computation
-            .combine(Some(first), Some(mine), computation.items_of(Extent::root(leaves)))
-            .map(|_| unreachable!("shapes that differ"))
-    });
-    let block = if_all(rank, block.transpose())?;
+    let shapes: Vec<Vec<usize>> = all_or_none(rank, &shape.map_err(Clone::clone))?.into_iter().flatten().collect();
+    let Some(extents) = shapes.first().cloned() else { return Ok((Value::Empty, reports)) };
+    let block = folded?;
+    // Every rank sees it, so all of them ask who has something to say.
+    if shapes.iter().any(|shape| *shape != extents) {
+        let told = match block {
+            Some(mine) if mine.extents != extents => {
+                let first = Block { extents, elements: Vec::new() };
+                computation.combine(Some(first), Some(mine), computation.items_of(Extent::root(leaves))).map(drop)
+            }
+            _ => Ok(()),
+        };
+        if_all(rank, told)?;
+        unreachable!("arrays of different shapes were combined");
+    }
     let length = extents.iter().product();
     let mut block = block.unwrap_or_else(|| {
         let mut elements = zeroed_vec(length);

@@ -42,9 +42,9 @@ impl Compression {
     /// The file cannot be read, is cut off, damaged, or not compressed that way.
     pub fn read(self, path: &Path, file: &File, length: u64, contents: &mut Vec<u8>) -> Result<(), SourceError> {
         let from_start = BufReader::with_capacity(READ_AT_ONCE, FromStart { file, at: 0, length });
-        let (name, test) = match self {
-            Self::Gzip => ("gzip", "gzip -t"),
-            Self::Zstd => ("zstd", "zstd -t"),
+        let name = match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
         };
         self.read_all(from_start, contents).map_err(|error| {
             let path = path.display();
@@ -54,7 +54,7 @@ impl Compression {
             }
             let problem = format!("cannot decompress {path}: {error}");
             let remedy =
-                format!("see what `{test} {path}` says; what is not from {name} needs a name that does not say so");
+                format!("see what `{name} -t {path}` says; what is not from {name} needs a name that does not say so");
             SourceError::new(problem, remedy)
         })
     }

@@ -58,6 +58,6 @@ fn partials_may_have_more_bytes_than_mpi_counts_also_in_a_journal() {
         let ended = mpirun.run_parts(&[(2, &[("RANKFOLD_JOURNAL", journal)], &["test-spmd", "huge-partial"])]);
         assert_eq!(ended.output(), ALL_CAME, "job {job}: {ended}");
         // The second job has the result from the journal.
-        assert_eq!(ended.stderr.matches("an item is computed").count(), if job == 0 { 2 } else { 0 }, "{ended}");
+        assert_eq!(ended.stderr.contains("an item is computed"), job == 0, "{ended}");
     }
 }
