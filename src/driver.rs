@@ -203,6 +203,7 @@ impl Driver<'_, '_, '_> {
             Message::ToMaster(ToMaster::Hello(signature)) => self.on_hello(from, signature)?,
             Message::ToMaster(message) => self.on_answer(from, message)?,
             Message::ToServer(_) | Message::FromServer(_) | Message::Leave | Message::Through | Message::Adrift => {}
+            Message::Idle { .. } | Message::TurnOver { .. } => {}
         }
         Ok(())
     }

@@ -302,6 +302,15 @@ impl Rank {
         while let Some((_, message)) = self.next_message()? {
             tracing::debug!("dropped {message:?} in the reduction");
         }
+        self.look_after_others()
+    }
+
+    /// What [`stay_in_touch`](Self::stay_in_touch) does when it is time to, for whoever has read all that has arrived.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn look_after_others(&mut self) -> Result<(), Error> {
         match self.look_around()?.first() {
             Some((other, silence)) => Err(self.silent(*other, *silence)),
             None => Ok(()),
@@ -344,14 +353,24 @@ impl Rank {
 
     /// Does something that may take long on the pool, and stays in touch meanwhile.
     pub fn meanwhile<R: Send>(&mut self, work: impl FnOnce() -> R + Send) -> Result<R, Error> {
+        self.meanwhile_doing(self.patience.interval() / 2, work, Self::stay_in_touch)
+    }
+
+    /// Does something that may take long on the pool, and meanwhile something short again and again.
+    pub fn meanwhile_doing<R: Send>(
+        &mut self,
+        pause: Duration,
+        work: impl FnOnce() -> R + Send,
+        mut look: impl FnMut(&mut Self) -> Result<(), Error>,
+    ) -> Result<R, Error> {
         let pool = Arc::clone(&self.pool);
         pool.in_place_scope(|scope| {
             let (done, result) = channel();
             scope.spawn(move |_| drop(done.send(work())));
             loop {
-                match result.recv_timeout(self.patience.interval() / 2) {
+                match result.recv_timeout(pause) {
                     Ok(value) => return Ok(value),
-                    Err(RecvTimeoutError::Timeout) => self.stay_in_touch()?,
+                    Err(RecvTimeoutError::Timeout) => look(self)?,
                     // The work has panicked; the scope passes that on.
                     Err(RecvTimeoutError::Disconnected) => {
                         return Err(self.internal("the reduction", "it panicked".into()));

@@ -19,7 +19,7 @@ use crate::pool::desk::Timing;
 use crate::worker::usage::Usage;
 
 /// Raised when a message changes; ranks with another version are refused when the program starts.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// A message with the number of the call that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +41,14 @@ pub(crate) enum Message {
     Leave,
     /// An operation of all ranks was called off after some had begun it: nobody is to begin another.
     Adrift,
+    /// In a step on shards, to rank 0: the sender has no item left in this turn.
+    Idle {
+        turn: u32,
+    },
+    /// From rank 0: some rank has none, and everybody is to end this turn.
+    TurnOver {
+        turn: u32,
+    },
 }
 
 impl Message {

@@ -84,6 +84,62 @@ fn items_move_to_ranks_that_were_sooner_through() {
     assert!(counts[0].0 < 40 && counts.iter().all(|(_, total)| *total == 180), "{counts:?}");
 }
 
+/// One rank has all that takes time, at one end of the collection or the other.
+#[test]
+fn a_rank_that_is_through_gets_items_of_others_while_the_step_runs() {
+    for slow in [0, 2] {
+        let visits: [AtomicU64; 240] = std::array::from_fn(|_| AtomicU64::new(0));
+        let program = |world: &World| {
+            let count = if world.rank() == slow { 120 } else { 60 };
+            let numbered = world.shards(vec![(); count])?;
+            let (first, total) = (numbered.start(), numbered.len());
+            let here = world.rank();
+            let items = world.shards((first..first + count as u64).map(|number| (number, here)).collect())?;
+            let work = |owner: usize| std::thread::sleep(Duration::from_millis(if owner == slow { 8 } else { 0 }));
+            let visited = AtomicU64::new(0);
+            items.for_each(|(number, owner)| {
+                work(*owner);
+                visits[*number as usize].fetch_add(1, Ordering::Relaxed);
+                visited.fetch_add(1, Ordering::Relaxed);
+            })?;
+            let made = items.map(|(number, owner)| {
+                work(owner);
+                (number, here)
+            })?;
+            let (mine, odd) = (made.mine().len(), made.filter(|(number, _)| number % 2 == 1)?);
+            assert_eq!((total, odd.len()), (240, 120));
+            Ok((visited.into_inner(), mine, odd.gather()?))
+        };
+        let results = on_each(3, program);
+        assert!(visits.iter().all(|visits| visits.load(Ordering::Relaxed) == 1));
+        for (rank, (visited, mine, _)) in results.iter().enumerate() {
+            let has_fewer = rank == slow;
+            assert!((*visited < 120) == has_fewer || *visited > 60, "rank {rank} of {slow}: {visited} items visited");
+            assert!(*mine > 20, "rank {rank} of {slow}: {mine} values");
+        }
+        let odd = results.into_iter().next().and_then(|(.., odd)| odd).unwrap();
+        assert!(odd.iter().map(|(number, _)| *number).eq((0..240).filter(|number| number % 2 == 1)));
+        let makers = (0..3).filter(|rank| odd.iter().any(|(_, maker)| maker == rank)).count();
+        let of_the_slow = odd.iter().filter(|(_, maker)| *maker == slow).count();
+        assert!(makers == 3 && of_the_slow < 60, "{of_the_slow} of {makers}");
+    }
+}
+
+#[test]
+fn an_item_that_has_moved_and_panics_is_told_by_its_number() {
+    for result in rankfold::threads(3, |world| {
+        let items = world.shards((0..if world.is_root() { 90u64 } else { 0 }).collect())?;
+        let unlucky = |i: u64| {
+            std::thread::sleep(Duration::from_millis(5));
+            assert!(i != 88, "unlucky");
+        };
+        items.map(unlucky).map(drop)
+    }) {
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("item 88") && text.contains("unlucky"), "{text}");
+    }
+}
+
 #[test]
 fn items_with_equal_keys_keep_their_order_and_do_not_pile_up() {
     for ranks in SIZES {
@@ -293,6 +349,26 @@ proptest! {
         let expected: Vec<_> = each.flat_map(|item| of_key(item.0).map(|other| (*item, *other))).collect();
         prop_assert_eq!(pairs, expected);
         prop_assert_eq!(balanced, all);
+    }
+
+    /// Whatever items take, and whoever makes what of them: it is all there, in order.
+    #[test]
+    fn uneven_steps_lose_nothing_and_keep_the_order(
+        parts in prop::collection::vec(prop::collection::vec(0u64..2500, 0..40), 1..6), kept in 1u64..4,
+    ) {
+        let found = on_root(parts.len(), |world| {
+            let keep = |micros: &u64| {
+                std::thread::sleep(Duration::from_micros(*micros));
+                !micros.is_multiple_of(kept)
+            };
+            let left = world.shards(parts[world.rank()].clone())?.filter(keep)?;
+            let number = left.len();
+            let texts = left.map(|micros| format!("{micros}"))?.gather()?;
+            assert!(texts.as_ref().is_none_or(|texts| texts.len() as u64 == number));
+            Ok(texts)
+        });
+        let all = parts.concat().into_iter().filter(|micros| !micros.is_multiple_of(kept));
+        prop_assert_eq!(found, all.map(|micros| micros.to_string()).collect::<Vec<_>>());
     }
 
     #[test]

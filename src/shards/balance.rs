@@ -40,30 +40,40 @@ pub(crate) fn settled(loads: &[Load], leaf: u64) -> Vec<Range<u64>> {
     let (total, seconds) = (loads.iter().map(|load| load.items).sum::<u64>(), loads.iter().map(|load| load.seconds));
     let mean = seconds.clone().sum::<f64>() / loads.len() as f64;
     let most = seconds.fold(0.0, f64::max);
-    let round = |at: f64| ((at / leaf as f64).round() as u64 * leaf).min(total);
-    let mut starts = vec![0];
     if most > UNEVEN * mean && most > SECONDS_LEAST && total > 0 {
-        // Items of one rank cost the same, as far as anybody knows.
-        let share = mean;
-        let (mut passed, mut before) = (0.0, 0.0);
-        for load in loads {
-            while (starts.len() as f64) * share <= passed + load.seconds
-                && starts.len() < loads.len()
-                && load.seconds > 0.0
-            {
-                let part = (starts.len() as f64 * share - passed) / load.seconds;
-                starts.push(round(before + part * load.items as f64));
-            }
-            passed += load.seconds;
-            before += load.items as f64;
-        }
-        // Rounding of times may leave the last ones out.
-        starts.resize(loads.len(), total);
-    } else {
-        let ends = as_they_are(loads);
-        starts.extend(ends.iter().take(loads.len() - 1).map(|items| round(items.end as f64)));
+        return in_equal_times(loads, loads.len(), leaf);
     }
+    let round = |at: u64| ((at as f64 / leaf as f64).round() as u64 * leaf).min(total);
+    let starts = as_they_are(loads).into_iter().map(|items| round(items.start)).chain([total]);
+    ranges(&starts.collect::<Vec<_>>())
+}
+
+/// Items that follow each other, so many in so many seconds, divided between ranks so that they will take all the same time.
+/// Items of one load cost the same, as far as anybody knows.
+pub(crate) fn in_equal_times(loads: &[Load], ranks: usize, leaf: u64) -> Vec<Range<u64>> {
+    let (total, seconds) = loads.iter().fold((0, 0.0), |(items, s), load| (items + load.items, s + load.seconds));
+    if seconds <= 0.0 {
+        return evenly(total, ranks, leaf);
+    }
+    let round = |at: f64| ((at / leaf as f64).round() as u64 * leaf).min(total);
+    let share = seconds / ranks as f64;
+    let (mut starts, mut passed, mut before) = (vec![0], 0.0, 0.0);
+    for load in loads {
+        while (starts.len() as f64) * share <= passed + load.seconds && starts.len() < ranks && load.seconds > 0.0 {
+            let part = (starts.len() as f64 * share - passed) / load.seconds;
+            starts.push(round(before + part * load.items as f64));
+        }
+        passed += load.seconds;
+        before += load.items as f64;
+    }
+    // Rounding of times may leave the last ones out.
+    starts.resize(ranks, total);
     starts.push(total);
+    ranges(&starts)
+}
+
+/// From each start to the next.
+fn ranges(starts: &[u64]) -> Vec<Range<u64>> {
     starts.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
@@ -106,12 +116,14 @@ mod tests {
     proptest! {
         #[test]
         fn every_item_has_a_place_and_leaves_are_whole(
-            loads in prop::collection::vec((0u64..2000, 0.0f64..3.0), 1..20), level in 0u32..6,
+            loads in prop::collection::vec((0u64..2000, 0.0f64..3.0), 1..20), ranks in 1usize..9, level in 0u32..6,
         ) {
             let loads: Vec<Load> = loads.into_iter().map(|(items, seconds)| load(items, seconds)).collect();
             let (total, leaf) = (loads.iter().map(|load| load.items).sum::<u64>(), 1 << level);
-            for places in [settled(&loads, leaf), evenly(total, loads.len(), leaf)] {
-                prop_assert_eq!(places.len(), loads.len());
+            for places in [
+                settled(&loads, leaf), evenly(total, loads.len(), leaf), in_equal_times(&loads, ranks, leaf),
+            ] {
+                prop_assert!(places.len() == loads.len() || places.len() == ranks);
                 prop_assert_eq!((places[0].start, places[places.len() - 1].end), (0, total));
                 for pair in places.windows(2) {
                     prop_assert_eq!(pair[0].end, pair[1].start);

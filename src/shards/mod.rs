@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! sharded    the collection: steps on what each rank has
+//! turns      steps on each item, between which items move to ranks that have none left
 //! source     its items as input of calls
 //! balance    where items should be (pure)
 //! moves      items on their way to where they should be
@@ -20,4 +21,5 @@ pub(crate) mod sharded;
 pub(crate) mod sort;
 pub(crate) mod sorted;
 pub(crate) mod source;
+pub(crate) mod turns;
 pub(crate) mod write;

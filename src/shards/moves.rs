@@ -38,9 +38,20 @@ where
 {
     let told = made.as_ref().map(|(mine, seconds)| Load { items: mine.len() as u64, seconds: *seconds });
     let loads = all_or_none(rank, &told.map_err(Error::clone))?;
-    let (mine, _) = made?;
+    arrange(rank, call, made?.0, &loads)
+}
+
+/// What each rank has made, in so many seconds, follows that of the rank before. Moves items where that pays. Collective.
+///
+/// # Errors
+///
+/// As for [`move_to`].
+pub(crate) fn arrange<T>(rank: &mut Rank, call: &str, mine: Vec<T>, loads: &[Load]) -> Result<Part<T>>
+where
+    T: Serialize + DeserializeOwned + Send,
+{
     let total = loads.iter().map(|load| load.items).sum();
-    let (places, targets) = (as_they_are(&loads), settled(&loads, leaf_of(total)));
+    let (places, targets) = (as_they_are(loads), settled(loads, leaf_of(total)));
     move_to(rank, call, mine, &places, &targets, total)
 }
 
@@ -108,4 +119,51 @@ where
     let mut decoded = if_all(rank, decoded)?;
     decoded[me] = staying;
     Ok(decoded)
+}
+
+/// Brings pieces from wherever they are, each with the place of its first item, to the ranks where they should be. Collective.
+///
+/// # Errors
+///
+/// As for [`move_to`].
+pub(crate) fn bring_together<T>(
+    rank: &mut Rank,
+    call: &str,
+    mine: Vec<(u64, Vec<T>)>,
+    targets: &[Range<u64>],
+) -> Result<Vec<T>>
+where
+    T: Serialize + DeserializeOwned + Send,
+{
+    let place = rank.place.clone();
+    let encoding = Encoding { call, place: &place };
+    let packed = rank.meanwhile(|| pack(&encoding, mine, targets))?;
+    let packed = if_all(rank, packed)?;
+    let arrived = exchange(rank, packed)?;
+    let part = rank.meanwhile(|| {
+        let mut pieces: Vec<(u64, Vec<T>)> = Vec::new();
+        for bytes in arrived.iter() {
+            pieces.extend(encoding.decode::<Vec<(u64, Vec<T>)>>(bytes)?);
+        }
+        pieces.sort_unstable_by_key(|(start, _)| *start);
+        Ok::<_, Error>(pieces.into_iter().flat_map(|(_, values)| values).collect())
+    })?;
+    if_all(rank, part)
+}
+
+/// What each rank should have of this one's pieces.
+fn pack<T: Serialize>(encoding: &Encoding<'_>, mine: Vec<(u64, Vec<T>)>, targets: &[Range<u64>]) -> Result<Parcels> {
+    let mut pieces: Vec<Vec<(u64, Vec<T>)>> = targets.iter().map(|_| Vec::new()).collect();
+    for (start, values) in mine {
+        let here = start..start + values.len() as u64;
+        let mut values = values.into_iter();
+        for (pieces, target) in pieces.iter_mut().zip(targets) {
+            let part = overlap(&here, target);
+            if !part.is_empty() {
+                let count = part.end - part.start;
+                pieces.push((here.start + part.start as u64, values.by_ref().take(count).collect()));
+            }
+        }
+    }
+    Ok(Parcels::of(pieces.iter().map(|pieces| encoding.encode(pieces)).collect::<Result<_>>()?))
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::hash::Hash;
-use std::time::Instant;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -12,6 +11,7 @@ use super::balance::{all_on_root, evenly};
 use super::moves::{Part, leaf_of, move_to, settle, swap};
 use super::sort;
 use super::source::Shards;
+use super::turns::{Lent, in_turns};
 use crate::error::{Error, Place, Result, Role};
 use crate::keyed::table::part_of;
 use crate::meeting::meet;
@@ -28,11 +28,15 @@ use crate::world::World;
 /// on any number of ranks, whoever has them. `world.over(shards.items())` makes calls of them whose results have the same bits on
 /// any number of ranks; each rank computes what it has.
 ///
-/// When a step has taken some ranks longer than others (the busiest more than 1.1 times the mean, and more than 10 ms), items
-/// move between neighbours, so that the next step will take all of them the same time. With more than 2^20 items, ranks have
-/// whole leaves ([`Over::leaf`](crate::Over::leaf)), for which a few items may move as well.
+/// **Items move** to ranks that have time. While a step on each item ([`map`](Self::map), [`filter`](Self::filter),
+/// [`for_each`](Self::for_each)) runs, a rank that is through with its own for 10 ms, and for a twentieth of the time that they
+/// took, gets some of those that the others have not begun; all ranks come together for that, so the longest item under way is
+/// waited for. And when a step has taken some ranks longer than others (the busiest more than 1.1 times the mean, and more than
+/// 10 ms), what it has made moves between neighbours, so that the next step will take all of them the same time. With more than
+/// 2^20 items, ranks have whole leaves ([`Over::leaf`](crate::Over::leaf)), for which a few items may move as well.
 ///
-/// A step ends with one `MPI_Iallgatherv` of few bytes, and, where items move, with an `MPI_Ialltoallv` of these. Nothing is
+/// **Cost.** A step ends with one `MPI_Iallgather` of 48 bytes, after two messages for each rank if it was uneven; where items
+/// move, with two `MPI_Ialltoallv`. Memory: what a rank has and what it makes of it, and items twice while they move. Nothing is
 /// written to a journal: steps are computed again by the next job, from what calls with a journal return at once.
 ///
 /// # Examples
@@ -221,8 +225,8 @@ impl<'w, T> Sharded<'w, T>
 where
     T: Serialize + DeserializeOwned + Send + Sync,
 {
-    /// What the function makes of each item, where the item was. Collective: every rank must call it. Memory: both, on each
-    /// rank.
+    /// What the function makes of each item, in the order of items. Collective: every rank must call it. Memory: both, on each
+    /// rank. An item may go to a rank that has time for it: the function should not count on where it runs.
     ///
     /// # Errors
     ///
@@ -251,11 +255,12 @@ where
         self.each("filter", |item| function(&item).then_some(item))
     }
 
-    /// Calls the function with every item, for its effects. Collective: every rank must call it.
+    /// Calls the function with every item, for its effects: once, with the item, or with a copy on a rank that has time for it.
+    /// For what has to happen where an item is, there is [`mine`](Self::mine). Collective: every rank must call it.
     ///
     /// # Errors
     ///
-    /// As for [`map`](Self::map).
+    /// As for [`map`](Self::map); items that cannot be encoded.
     ///
     /// # Examples
     ///
@@ -268,13 +273,12 @@ where
     /// ```
     pub fn for_each(&self, function: impl Fn(&T) + Sync) -> Result<()> {
         let Part { mine, start, .. } = &self.part;
+        let visit = |item: Lent<'_, T>| {
+            function(item.as_ref());
+            None::<()>
+        };
         self.world.step("for_each on shards", std::any::type_name::<T>(), |rank, call| {
-            let place = rank.place.clone();
-            let done = rank.meanwhile(|| {
-                let visit = |(at, item)| caught(call, &place, start + at as u64, || function(item));
-                mine.par_iter().enumerate().try_for_each(visit)
-            })?;
-            if_all(rank, done)
+            in_turns(rank, call, *start, mine.par_iter().map(Lent::Ours), visit).map(drop)
         })
     }
 
@@ -453,14 +457,7 @@ where
     {
         let Self { world, part: Part { mine, start, .. } } = self;
         let types = std::any::type_name::<(T, R)>();
-        let part = world.step(call, types, |rank, call| {
-            let (place, begun) = (rank.place.clone(), Instant::now());
-            let made = rank.meanwhile(|| {
-                let make = |(at, item)| caught(call, &place, start + at as u64, || function(item)).transpose();
-                mine.into_par_iter().enumerate().filter_map(make).collect::<Result<Vec<R>>>()
-            })?;
-            settle(rank, call, made.map(|made| (made, begun.elapsed().as_secs_f64())))
-        })?;
+        let part = world.step(call, types, |rank, call| in_turns(rank, call, start, mine.into_par_iter(), function))?;
         Ok(Sharded { world, part })
     }
 }

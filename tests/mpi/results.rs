@@ -83,6 +83,12 @@ fn items_that_stay_on_the_ranks_come_to_the_same_on_any_number_of_ranks() {
         let ended = mpirun.run(ranks, &["test-spmd", "shards"]);
         assert_eq!(ended.output(), alone.output(), "{ended}");
     }
+    let alone = run_alone(&[], &["test-spmd", "shards-uneven"]);
+    for ranks in RANKS {
+        let ended = mpirun.run(ranks, &["test-spmd", "shards-uneven"]);
+        ended.times(1, &format!("made by all {ranks} ranks: true"));
+        assert_eq!(ended.output(), alone.output(), "{ended}");
+    }
     mpirun.run(3, &["test-spmd", "shards-panic"]).says(&["the mapper panicked on rank ", "item 777", "unlucky"]);
 }
 

@@ -1,5 +1,6 @@
 //! Items that stay on the ranks from step to step.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rankfold::{World, op};
@@ -12,6 +13,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
     match scenario {
         "shards" => Some(steps(world, millis)),
         "shards-panic" => Some(panics(world)),
+        "shards-uneven" => Some(uneven(world)),
         _ => None,
     }
 }
@@ -38,6 +40,23 @@ fn steps(world: &World, millis: u64) -> Outcome {
         groups.map(|(length, words)| (length, words.len(), words.is_sorted()))?.sort_by_key(|group| group.0)?;
     if let Some(lengths) = lengths.gather()? {
         println!("{:016x} {total} {top:?} {balanced} {lengths:?}", sum.to_bits());
+    }
+    Ok(())
+}
+
+/// All that takes time is on rank 0; what the others have done of it goes to stderr.
+fn uneven(world: &World) -> Outcome {
+    let items = world.shards((0..if world.is_root() { 300u64 } else { 0 }).collect())?;
+    let here = world.rank();
+    let squares = items.map(|i| {
+        std::thread::sleep(Duration::from_millis(4));
+        (i * i, here)
+    })?;
+    let squares = squares.filter(|(square, _)| square % 3 > 0)?;
+    if let Some(squares) = squares.gather()? {
+        let makers = squares.iter().map(|(_, maker)| *maker).collect::<BTreeSet<_>>();
+        eprintln!("made by all {} ranks: {}", world.size(), makers.len() == world.size());
+        println!("{:?}", squares.iter().map(|(square, _)| *square).collect::<Vec<_>>());
     }
     Ok(())
 }
