@@ -343,7 +343,7 @@ impl Driver<'_, '_, '_> {
     }
 
     fn assign(&mut self, worker: usize, batch: Extent) -> Result<(), Error> {
-        let parcel = if worker == self.rank.rank() { Ok(Vec::new()) } else { self.pack(batch) };
+        let parcel = if worker == self.rank.rank() { Ok(Vec::new()) } else { self.work.pack(batch) };
         match parcel {
             Ok(parcel) => self.command(worker, ToWorker::Assign { batch, parcel }),
             Err(error) => {
@@ -351,15 +351,6 @@ impl Driver<'_, '_, '_> {
                 Ok(())
             }
         }
-    }
-
-    /// The items of a batch as bytes. They are the user's, so this may panic.
-    fn pack(&self, batch: Extent) -> Result<Vec<u8>, Error> {
-        catch(|| self.work.pack(batch)).unwrap_or_else(|caught| {
-            let problem = format!("encoding the items of a batch panicked: {} at {}", caught.message, caught.location);
-            let (call, place) = (self.plan.call.to_owned(), self.rank.place.clone());
-            Err(ErrorKind::Source { call, place, problem, remedy: "mend the Serialize of the item type".into() }.into())
-        })
     }
 
     /// Takes a batch back from the threads, or lets it end soon if one has started it.

@@ -140,7 +140,7 @@ pub use rank::Traffic;
 pub use report::{RankReport, Report};
 pub use shards::sharded::Sharded;
 pub use shards::sorted::Sorted;
-pub use shards::source::Shards;
+pub use shards::source::{Lent, LentItems, LentSlice, Shards};
 pub use source::{Source, SourceError};
 pub use world::World;
 

@@ -125,6 +125,71 @@ fn a_rank_that_is_through_gets_items_of_others_while_the_step_runs() {
     }
 }
 
+/// Calls of any kind; what takes time is all on rank 1.
+#[test]
+fn a_rank_that_is_through_computes_items_of_others_in_calls_too() {
+    let term = |i: u64| if i.is_multiple_of(3) { -1e9 / (i as f64 + 0.1) } else { 1.0 / (i as f64 + 0.3) };
+    let terms: Vec<f64> = (0..400).map(term).collect();
+    let combine = |a: f64, b: f64| a * 0.99 + b;
+    let alone = World::local(1).unwrap();
+    let expected = alone.map_reduce(rankfold::data::replicated(&terms), |x| *x, combine).unwrap().to_bits();
+    let slowly = |_: &f64| std::thread::sleep(Duration::from_millis(2));
+    let results = on_each(3, |world| {
+        let mine = if world.rank() == 1 { 0..terms.len() } else { 0..0 };
+        let shards = world.shards(terms[mine].to_vec())?;
+        let computed = AtomicU64::new(0);
+        let visit = |term: &f64| {
+            slowly(term);
+            computed.fetch_add(1, Ordering::Relaxed);
+        };
+        let mut counts = Vec::new();
+        let mut counted = || counts.push(computed.swap(0, Ordering::Relaxed));
+        let sum = world.map_reduce(
+            shards.items(),
+            |term| {
+                visit(&term);
+                *term
+            },
+            combine,
+        )?;
+        counted();
+        let texts = world.over(shards.items()).map(|term| {
+            visit(&term);
+            term.to_string()
+        })?;
+        counted();
+        let by_sign = world.over(shards.items()).reduce_by_key(
+            |term, pairs| {
+                visit(&term);
+                pairs.add(*term < 0.0, 1u64);
+            },
+            op::sum,
+        );
+        let by_sign = by_sign.collect()?;
+        counted();
+        world.over(shards.items()).for_each(|term| visit(&term))?;
+        counted();
+        let lengths = world.over(shards.items()).map_batches(
+            |terms| {
+                terms.iter().for_each(visit);
+                terms.len() as u64
+            },
+            op::sum,
+        )?;
+        counted();
+        assert_eq!((sum.to_bits(), lengths, by_sign), (expected, 400, vec![(false, 266), (true, 134)]));
+        assert!(texts.iter().zip(&terms).all(|(text, term)| *text == term.to_string()));
+        assert!(world.report().is_none_or(|report| report.ranks.iter().map(|rank| rank.leaves).sum::<u64>() == 400));
+        Ok(counts)
+    });
+    // Whole batches cannot be cut short, so there may be too few left of the last call.
+    for call in 0..5 {
+        let each: Vec<u64> = results.iter().map(|counts| counts[call]).collect();
+        assert_eq!(each.iter().sum::<u64>(), 400, "call {call}: {each:?}");
+        assert!(call == 4 || each.iter().all(|count| *count > 20), "call {call}: {each:?}");
+    }
+}
+
 #[test]
 fn an_item_that_has_moved_and_panics_is_told_by_its_number() {
     for result in rankfold::threads(3, |world| {

@@ -1,26 +1,32 @@
-//! A call whose items stay where they are: every rank computes what it has, and there is nothing to schedule.
+//! A call whose items are on the ranks already: every rank computes what it has, and there is nothing to schedule. In turns,
+//! since ranks that are through compute some of what the others have.
 
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rayon::prelude::*;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::{Made, Outcome, Spec, describe, own_report, report_of};
 use crate::driver::Driven;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::meeting::meet;
 use crate::rank::Rank;
 use crate::reduce::collective::Reduction;
 use crate::reduce::telling::if_all;
+use crate::shards::moves::swap;
+use crate::shards::turns::{Card, Remains, Turn};
 use crate::source::Source;
-use crate::worker::compute::{Computation, Kernel, Signals, Work};
+use crate::worker::compute::{Computation, Computed, Kernel, Signals, Work};
 
 /// A thread gets so many runs of leaves, so that some can end sooner than others.
 const RUNS_PER_THREAD: u64 = 4;
+/// What is left is cut so finely, for each rank, before it is shared.
+const SHARES: u64 = 64;
 
 /// Makes a call on what each rank has, which is `own` here. Collective.
 ///
@@ -56,9 +62,9 @@ where
     // Ranks have whole leaves: the first one begins where this rank's items do.
     let [start, end] = [own.start, own.end].map(|at| at.div_ceil(leaves.leaf));
     let longest = ((end - start) / (RUNS_PER_THREAD * threads as u64)).max(1);
-    let driven = rank.meanwhile(|| compute(&computation, start..end, longest, spec.retries));
+    let driven = compute_in_turns(rank, &computation, runs(start..end, longest), spec.retries);
     rank.progress.end();
-    let driven = if_all(rank, driven?)?;
+    let driven = driven?;
     let report = own_report(rank, &driven);
     let (value, ranks) = reduce(rank, &computation, report, spec.to_all)?;
     let made = Made { call, unit: source.unit(), leaves, begun, left_out: Vec::new() };
@@ -79,25 +85,137 @@ fn refuse(spec: &Spec, call: &str) -> Result<()> {
     Err(ErrorKind::Refused { call: call.to_owned(), problem: problem.to_owned(), remedy }.into())
 }
 
-fn compute(work: &dyn Work, leaves: Range<u64>, longest: u64, retries: u32) -> Result<Driven> {
-    let mut runs = Vec::new();
+/// Leaves that are computed here; with their items, if they are another rank's.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stretch {
+    extent: Extent,
+    parcel: ByteBuf,
+}
+
+/// The leaves in runs of a length that is worth being merged.
+fn runs(leaves: Range<u64>, longest: u64) -> Vec<Stretch> {
+    let mut runs: Vec<Stretch> = Vec::new();
     let mut at = leaves.start;
     while at < leaves.end {
-        runs.push(Extent::at_front(at, leaves.end, longest));
-        at = runs[runs.len() - 1].end();
+        let extent = Extent::at_front(at, leaves.end, longest);
+        runs.push(Stretch { extent, parcel: ByteBuf::new() });
+        at = extent.end();
     }
-    let (cancelled, cut) = (AtomicBool::new(false), AtomicBool::new(false));
-    let signals = Signals { cancelled: &cancelled, cut: &cut };
-    let busy = runs.par_iter().map(|run| {
+    runs
+}
+
+/// Computes what this rank has, in turns, until every rank is through. Collective.
+fn compute_in_turns<S, K>(
+    rank: &mut Rank,
+    computation: &Computation<'_, S, K>,
+    mut mine: Vec<Stretch>,
+    retries: u32,
+) -> Result<Driven>
+where
+    S: Source,
+    K: Kernel<S>,
+    K::Partial: Serialize + DeserializeOwned,
+{
+    let (mut driven, mut turn) = (Driven::default(), Turn::first(computation.call, rank.size()));
+    loop {
+        let (done, lately) = turn.take(rank, |is_over| compute(computation, mine, retries, is_over))?;
+        let card = done.as_ref().map_err(Error::clone).map(|done| {
+            let [visited, left] = [done.leaves, done.left.iter().map(|stretch| stretch.extent.len).sum()];
+            Card { visited, lately, left, ..Card::default() }
+        });
+        let (_, next) = turn.end(rank, &card)?;
+        let done = done?;
+        driven.busy += done.busy;
+        driven.batches += done.batches;
+        driven.leaves += done.leaves;
+        let Some((remains, following)) = next else { return Ok(driven) };
+        mine = if remains.are_going() { share(rank, computation, done.left, &remains)? } else { done.left };
+        turn = following;
+    }
+}
+
+/// What a turn has come to on this rank.
+#[derive(Default)]
+struct Done {
+    busy: f64,
+    batches: u64,
+    leaves: u64,
+    left: Vec<Stretch>,
+}
+
+fn compute(work: &dyn Work, mine: Vec<Stretch>, retries: u32, is_over: &AtomicBool) -> Result<Done> {
+    let cancelled = AtomicBool::new(false);
+    let signals = Signals { cancelled: &cancelled, cut: is_over };
+    let compute = |Stretch { extent, parcel }: Stretch| {
+        if is_over.load(Ordering::Relaxed) {
+            return Ok(Done { left: vec![Stretch { extent, parcel }], ..Done::default() });
+        }
         let mut tries = 0;
-        loop {
-            match work.compute(*run, &[], signals) {
-                Ok(computed) => return Ok(computed.busy),
+        let Computed { busy, rest } = loop {
+            match work.compute(extent, &parcel, signals) {
+                Ok(computed) => break computed,
                 Err(error) if tries == retries => return Err(error),
                 Err(_) => tries += 1,
             }
+        };
+        let left: Vec<Stretch> = rest.into_iter().map(|extent| Stretch { extent, parcel: parcel.clone() }).collect();
+        let leaves = extent.len - left.iter().map(|stretch| stretch.extent.len).sum::<u64>();
+        Ok(Done { busy, batches: 1, leaves, left })
+    };
+    let both = |mut all: Done, more: Done| {
+        all.left.extend(more.left);
+        Done {
+            busy: all.busy + more.busy,
+            batches: all.batches + more.batches,
+            leaves: all.leaves + more.leaves,
+            ..all
         }
-    });
-    let busy: f64 = busy.collect::<Result<Vec<f64>>>()?.into_iter().sum();
-    Ok(Driven { busy, batches: runs.len() as u64, leaves: leaves.end - leaves.start, ..Driven::default() })
+    };
+    let mut done = mine.into_par_iter().map(compute).try_reduce(Done::default, |all, more| Ok(both(all, more)))?;
+    done.left.sort_unstable_by_key(|stretch| stretch.extent.start);
+    Ok(done)
+}
+
+/// Gives each rank its share of what is left. Collective.
+fn share<S, K>(
+    rank: &mut Rank,
+    computation: &Computation<'_, S, K>,
+    left: Vec<Stretch>,
+    remains: &Remains,
+) -> Result<Vec<Stretch>>
+where
+    S: Source,
+    K: Kernel<S>,
+    K::Partial: Serialize + DeserializeOwned,
+{
+    let (me, size) = (rank.rank(), rank.size());
+    let longest = (remains.total / (SHARES * size as u64)).max(1);
+    let packed = rank.meanwhile(|| {
+        let mut at = remains.places[me].start;
+        let (mut packed, mut ends) = (Vec::new(), vec![0; size]);
+        for mut stretch in left.into_iter().flat_map(|stretch| shorter(stretch, longest)) {
+            let target = remains.targets.partition_point(|target| target.end <= at);
+            at += stretch.extent.len;
+            if target != me && stretch.parcel.is_empty() {
+                stretch.parcel = computation.pack(stretch.extent)?.into();
+            }
+            packed.push(stretch);
+            ends[target] = packed.len();
+        }
+        // Nothing for a rank ends where what is for the one before does.
+        let parts = ends.iter().scan(0, |at, end| Some(std::mem::replace(at, (*at).max(*end))..*at));
+        Ok::<_, Error>((packed, parts.collect::<Vec<Range<usize>>>()))
+    })?;
+    let (packed, parts) = if_all(rank, packed)?;
+    let mine = swap(rank, computation.call, packed, &parts)?;
+    Ok(mine.into_iter().flatten().collect())
+}
+
+/// The same leaves in pieces that can be shared.
+fn shorter(stretch: Stretch, longest: u64) -> Vec<Stretch> {
+    if stretch.extent.len <= longest {
+        return vec![stretch];
+    }
+    let piece = |extent| Stretch { extent, parcel: stretch.parcel.clone() };
+    stretch.extent.halves().into_iter().flat_map(|half| shorter(piece(half), longest)).collect()
 }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! sharded    the collection: steps on what each rank has
-//! turns      steps on each item, between which items move to ranks that have none left
+//! steps      steps on each item
 //! source     its items as input of calls
+//! turns      between which the items of steps and calls move to ranks that have none left
 //! balance    where items should be (pure)
 //! moves      items on their way to where they should be
 //! sort       in the order of keys, over all ranks
@@ -21,5 +22,6 @@ pub(crate) mod sharded;
 pub(crate) mod sort;
 pub(crate) mod sorted;
 pub(crate) mod source;
+pub(crate) mod steps;
 pub(crate) mod turns;
 pub(crate) mod write;

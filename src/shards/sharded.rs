@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use super::balance::{all_on_root, evenly};
 use super::moves::{Part, leaf_of, move_to, settle, swap};
 use super::sort;
-use super::source::Shards;
-use super::turns::{Lent, in_turns};
+use super::source::{Lent, Shards};
+use super::steps::in_turns;
 use crate::error::{Error, Place, Result, Role};
 use crate::keyed::table::part_of;
 use crate::meeting::meet;
@@ -26,10 +26,10 @@ use crate::world::World;
 ///
 /// All steps are collective: every rank must call them, and gets the same error if one fails. The order of items is the same
 /// on any number of ranks, whoever has them. `world.over(shards.items())` makes calls of them whose results have the same bits on
-/// any number of ranks; each rank computes what it has.
+/// any number of ranks.
 ///
 /// **Items move** to ranks that have time. While a step on each item ([`map`](Self::map), [`filter`](Self::filter),
-/// [`for_each`](Self::for_each)) runs, a rank that is through with its own for 10 ms, and for a twentieth of the time that they
+/// [`for_each`](Self::for_each)) runs, or a call of [`items`](Self::items), a rank that is through with its own for 10 ms, and for a twentieth of the time that they
 /// took, gets some of those that the others have not begun; all ranks come together for that, so the longest item under way is
 /// waited for. And when a step has taken some ranks longer than others (the busiest more than 1.1 times the mean, and more than
 /// 10 ms), what it has made moves between neighbours, so that the next step will take all of them the same time. With more than
@@ -158,8 +158,8 @@ impl<T> Sharded<'_, T> {
         &self.part.mine
     }
 
-    /// The items as input of calls, such as `world.map_reduce(shards.items(), …)`. Each rank computes its own, and there is no
-    /// scheduler; the result has the same bits on any number of ranks. Such calls are not journaled, and the size of leaves is not
+    /// The items as input of calls, such as `world.map_reduce(shards.items(), …)`. There is no scheduler: each rank computes its
+    /// own, until others have time for some of them. The result has the same bits on any number of ranks. Such calls are not journaled, and the size of leaves is not
     /// theirs to choose.
     ///
     /// # Examples
@@ -274,7 +274,7 @@ where
     pub fn for_each(&self, function: impl Fn(&T) + Sync) -> Result<()> {
         let Part { mine, start, .. } = &self.part;
         let visit = |item: Lent<'_, T>| {
-            function(item.as_ref());
+            function(&item);
             None::<()>
         };
         self.world.step("for_each on shards", std::any::type_name::<T>(), |rank, call| {

@@ -97,7 +97,7 @@ pub trait Source: Sync {
         false
     }
 
-    /// The indices that this rank alone has, where each rank has some: it computes these, and no others.
+    /// The indices that this rank alone has, where each rank has some: it computes these, or packs some for others.
     #[doc(hidden)]
     fn own(&self) -> Option<Range<u64>> {
         None

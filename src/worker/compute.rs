@@ -30,7 +30,7 @@ const CUTS: u64 = 16;
 
 /// What a batch needs of the call it belongs to; the driver knows no types.
 pub(crate) trait Work: Sync {
-    /// On rank 0: the items of a batch that another rank computes.
+    /// The items of a batch that another rank computes, as bytes.
     fn pack(&self, batch: Extent) -> Result<Vec<u8>, Error>;
 
     /// How the input is divided, where this rank could not know. Comes before any batch.
@@ -493,7 +493,13 @@ where
     K::Partial: Serialize + DeserializeOwned,
 {
     fn pack(&self, batch: Extent) -> Result<Vec<u8>, Error> {
-        self.source.pack(self.items_of(batch)).map_err(|error| self.unreadable(error))
+        catch(|| self.source.pack(self.items_of(batch)))
+            .map_err(|caught| {
+                let problem =
+                    format!("encoding the items of a batch panicked: {} at {}", caught.message, caught.location);
+                self.unreadable(SourceError::new(problem, "mend the Serialize of the item type"))
+            })?
+            .map_err(|error| self.unreadable(error))
     }
 
     fn begin(&self, leaves: Leaves) {

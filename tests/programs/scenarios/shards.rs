@@ -53,10 +53,18 @@ fn uneven(world: &World) -> Outcome {
         (i * i, here)
     })?;
     let squares = squares.filter(|(square, _)| square % 3 > 0)?;
+    let sum = world.map_reduce(
+        squares.items(),
+        |pair| {
+            std::thread::sleep(Duration::from_millis(pair.0 % 7));
+            1.0 / pair.0 as f64
+        },
+        |a, b| a * 0.9 + b,
+    )?;
     if let Some(squares) = squares.gather()? {
         let makers = squares.iter().map(|(_, maker)| *maker).collect::<BTreeSet<_>>();
         eprintln!("made by all {} ranks: {}", world.size(), makers.len() == world.size());
-        println!("{:?}", squares.iter().map(|(square, _)| *square).collect::<Vec<_>>());
+        println!("{:016x} {:?}", sum.to_bits(), squares.iter().map(|(square, _)| *square).collect::<Vec<_>>());
     }
     Ok(())
 }
