@@ -57,7 +57,7 @@ impl<E: Pod + Send + Sync> Block<E> {
 }
 
 impl<E: Pod> Cut for Block<E> {
-    fn cut(self, parts: usize) -> Vec<Self> {
+    fn cut(self, parts: usize, _here: usize) -> Vec<Self> {
         let Self { extents, elements } = self;
         let slice = |part: std::ops::Range<usize>| Self { extents: extents.clone(), elements: elements[part].to_vec() };
         shares(elements.len(), parts, 1).into_iter().map(slice).collect()
@@ -97,7 +97,7 @@ mod tests {
         #[test]
         fn parts_join_to_the_whole_also_after_a_journey(elements in prop::collection::vec(any::<u32>(), 0..50), parts in 1usize..9) {
             let block = Block { extents: vec![elements.len()], elements };
-            let bytes: Vec<_> = block.clone().cut(parts).iter().map(|part| wire::encode(part).unwrap()).collect();
+            let bytes: Vec<_> = block.clone().cut(parts, 0).iter().map(|part| wire::encode(part).unwrap()).collect();
             let arrived = bytes.iter().map(|bytes| wire::decode(bytes).unwrap()).collect();
             prop_assert_eq!(Block::join(arrived), block);
         }

@@ -12,7 +12,6 @@ use super::{NoIdentity, Over};
 use crate::array::op::BuiltIn;
 use crate::error::Result;
 use crate::keyed::emit::{Keyed, Pairs};
-use crate::keyed::table::{self, Table};
 use crate::keyed::tables::Tables;
 use crate::reduce::collective::Value;
 use crate::reduce::parts::{reduce_to_all, reduce_to_parts};
@@ -205,8 +204,7 @@ where
     where
         V: Ord,
     {
-        let select = |table: Table<K, V>, count| table::Pairs::from_iter(highest(table.pairs, count)).into();
-        self.kernel.select = Some((select, count));
+        self.kernel.select = Some((highest, count));
         Ok(highest(self.pairs(format!("reduce_by_key, the top {count}").into())?, count))
     }
 
@@ -244,7 +242,7 @@ where
             world.call(&spec, &source, &kernel, reduce_to_parts)?
         };
         let mut pairs: Vec<(K, V)> = match value {
-            Value::Here(tables) | Value::Part(tables) => tables.into_pairs().into_iter().collect(),
+            Value::Here(tables) | Value::Part(tables) => tables.into_pairs(),
             Value::OnRoot | Value::Empty => Vec::new(),
         };
         pairs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -253,7 +251,7 @@ where
 
     fn pairs(self, operation: Cow<'static, str>) -> Result<Vec<(K, V)>> {
         let Self { over, kernel, any_order } = self;
-        let finish = |tables: Tables<K, V>| tables.into_pairs().into_iter().collect();
+        let finish = Tables::into_pairs;
         if any_order {
             over.make_in_parts(operation, &kernel.in_any_order(), reduce_to_all, finish, |_| Some(Vec::new()))
         } else {
@@ -263,8 +261,7 @@ where
 }
 
 /// The pairs with the highest values, in their order.
-fn highest<K: Ord, V: Ord>(pairs: impl IntoIterator<Item = (K, V)>, count: usize) -> Vec<(K, V)> {
-    let mut pairs: Vec<_> = pairs.into_iter().collect();
+fn highest<K: Ord, V: Ord>(mut pairs: Vec<(K, V)>, count: usize) -> Vec<(K, V)> {
     let order = |(key, value): &(K, V), (other_key, other): &(K, V)| other.cmp(value).then_with(|| key.cmp(other_key));
     if count < pairs.len() {
         pairs.select_nth_unstable_by(count, order);

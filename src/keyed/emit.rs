@@ -102,8 +102,8 @@ fn combine<K, V: Clone>(combiner: &impl Fn(V, V) -> V, mut entry: OccupiedEntry<
     }
 }
 
-/// Picks so many pairs of a table.
-type Select<K, V> = fn(Table<K, V>, usize) -> Table<K, V>;
+/// Picks so many pairs of all.
+type Select<K, V> = fn(Vec<(K, V)>, usize) -> Vec<(K, V)>;
 
 /// Pairs by key: one table for each leaf, values combined in the order of the tree; or, in any order, one for a whole batch.
 pub(crate) struct Keyed<M, C, K, V, const ANY_ORDER: bool> {
@@ -170,7 +170,7 @@ where
 
     fn finish(&self, part: Tables<K, V>) -> Tables<K, V> {
         match self.select {
-            Some((select, count)) => Tables::Here(select(part.into_pairs().into(), count)),
+            Some((select, count)) => Tables::List(select(part.into_pairs(), count)),
             None => part,
         }
     }

@@ -1,5 +1,6 @@
 //! Keys with their values in memory: merged key by key, and cut by the hashes of keys.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
@@ -56,18 +57,26 @@ impl<K: Eq + Hash + Serialize, V: Serialize> Table<K, V> {
 }
 
 impl<K: Eq + Hash, V> Table<K, V> {
-    /// Both, with the values of keys that are in both combined, this one's first. The smaller one is taken apart.
-    pub fn merge(self, right: Self, combine: &impl Fn(V, V) -> V) -> Self {
-        if self.pairs.len() >= right.pairs.len() {
-            self.take_in(right, combine)
-        } else {
-            right.take_in(self, |mine, theirs| combine(theirs, mine))
-        }
+    /// A table of keys of which no two are equal.
+    pub fn of(pairs: Vec<(K, V)>) -> Self {
+        pairs.into_iter().collect::<Pairs<K, V>>().into()
     }
 
-    fn take_in(mut self, other: Self, combine: impl Fn(V, V) -> V) -> Self {
-        self.came += other.came;
-        for (key, theirs) in other.pairs {
+    /// Both, with the values of keys that are in both combined, this one's first. The smaller one is taken apart.
+    pub fn merge(self, right: Self, combine: &impl Fn(V, V) -> V) -> Self {
+        let came = self.came + right.came;
+        let merged = if self.pairs.len() >= right.pairs.len() {
+            self.take_in(right.pairs, combine)
+        } else {
+            right.take_in(self.pairs, |mine, theirs| combine(theirs, mine))
+        };
+        Self { came, ..merged }
+    }
+
+    /// Adds pairs, with the values of keys that are here already combined, this table's first.
+    pub fn take_in(mut self, pairs: impl IntoIterator<Item = (K, V)>, combine: impl Fn(V, V) -> V) -> Self {
+        for (key, theirs) in pairs {
+            self.came += 1;
             match self.pairs.entry(key) {
                 Entry::Vacant(entry) => drop(entry.insert(theirs)),
                 Entry::Occupied(entry) => drop(entry.replace_entry_with(|_, mine| Some(combine(mine, theirs)))),
@@ -97,27 +106,22 @@ fn mix(mut hash: u64) -> u64 {
 }
 
 impl<K: Eq + Hash, V> Table<K, V> {
-    /// The pairs of each part.
-    pub fn cut(self, parts: usize) -> Vec<Self> {
-        // A little more than a part's share, since none is exactly that.
-        let room = self.pairs.len() / parts + self.pairs.len() / parts / 16;
-        let mut cut: Vec<Self> =
-            (0..parts).map(|_| Pairs::with_capacity_and_hasher(room, FxBuildHasher).into()).collect();
+    /// Takes out the pairs of all parts but one, which stays.
+    pub fn cut(&mut self, parts: usize, staying: usize) -> Vec<Vec<(K, V)>> {
         let count = self.pairs.len();
-        for (key, value) in self.pairs {
-            let part = part_of(&key, parts);
-            let part = if planted(Mutant::PartsDiffer) { (part + count) % parts } else { part };
-            cut[part].pairs.insert(key, value);
+        // A little more than a part's share, since none is exactly that.
+        let room = |part| if part == staying { 0 } else { count / parts + count / parts / 16 };
+        let mut cut: Vec<Vec<(K, V)>> = (0..parts).map(|part| Vec::with_capacity(room(part))).collect();
+        let part = Cell::new(staying);
+        let goes = |key: &K, _: &mut V| {
+            let shift = if planted(Mutant::PartsDiffer) { count } else { 0 };
+            part.set((part_of(key, parts) + shift) % parts);
+            part.get() != staying
+        };
+        for pair in self.pairs.extract_if(goes) {
+            cut[part.get()].push(pair);
         }
         cut
-    }
-
-    /// The pairs of tables that have no key in common.
-    pub fn join(tables: impl IntoIterator<Item = Self>) -> Self {
-        let mut tables = tables.into_iter();
-        let mut whole = tables.next().unwrap_or_default();
-        tables.for_each(|table| whole.pairs.extend(table.pairs));
-        whole
     }
 }
 
@@ -144,15 +148,17 @@ mod tests {
 
         #[test]
         fn parts_have_all_keys_once_and_join_to_the_whole(
-            pairs in prop::collection::vec((any::<u8>(), "[a-z]"), 0..200), parts in 1usize..9,
+            pairs in prop::collection::vec((any::<u8>(), "[a-z]"), 0..200), parts in 1usize..9, staying in any::<prop::sample::Index>(),
         ) {
-            let whole = table(&pairs);
-            let cut = table(&pairs).cut(parts);
-            prop_assert_eq!(cut.iter().map(|part| part.pairs.len()).sum::<usize>(), whole.pairs.len());
+            let (mut whole, staying) = (table(&pairs), staying.index(parts));
+            let mut cut = whole.cut(parts, staying);
+            prop_assert!(cut[staying].is_empty());
+            cut[staying].extend(whole.pairs);
             for (number, part) in cut.iter().enumerate() {
-                prop_assert!(part.pairs.keys().all(|key| part_of(key, parts) == number));
+                prop_assert!(part.iter().all(|(key, _)| part_of(key, parts) == number));
             }
-            prop_assert_eq!(Table::join(cut).pairs, whole.pairs);
+            prop_assert_eq!(cut.concat().len(), table(&pairs).pairs.len());
+            prop_assert_eq!(cut.concat().into_iter().collect::<Pairs<_, _>>(), table(&pairs).pairs);
         }
     }
 

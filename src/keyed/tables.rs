@@ -26,6 +26,8 @@ type Placed<K, V> = (u64, (K, V));
 #[serde(from = "Written<K, V>", bound = "K: DeserializeOwned + Eq + Hash, V: DeserializeOwned")]
 pub(crate) enum Tables<K, V> {
     Here(Table<K, V>),
+    /// Each key once, in no order: on their way, or arrived.
+    List(Vec<(K, V)>),
     /// In the order of hashes.
     OnDisk(Run<(K, V)>),
     /// Of the first and the second half of an extent, not merged yet.
@@ -43,11 +45,12 @@ impl<K, V> Default for Tables<K, V> {
 }
 
 impl<K, V> Tables<K, V> {
-    /// The pairs of a result, which is one table.
-    pub fn into_pairs(self) -> Pairs<K, V> {
+    /// The pairs of a result, which are in memory.
+    pub fn into_pairs(self) -> Vec<(K, V)> {
         match self {
-            Self::Here(table) => table.pairs,
-            _ => unreachable!("what has travelled is one table"),
+            Self::Here(table) => table.pairs.into_iter().collect(),
+            Self::List(pairs) => pairs,
+            _ => unreachable!("what has travelled is in memory"),
         }
     }
 
@@ -73,6 +76,7 @@ impl<K, V> Tables<K, V> {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Here(table) => table.counted.bytes(),
+            Self::List(pairs) => (pairs.len() * size_of::<(K, V)>()) as u64,
             Self::OnDisk(run) => run.bytes(),
             Self::Both(both) => both.0.bytes() + both.1.bytes(),
             Self::Row(row) => row.iter().map(Self::bytes).sum(),
@@ -86,6 +90,13 @@ impl<K: Eq + Hash + Serialize, V: Serialize> Tables<K, V> {
     pub fn merge(self, right: Self, combine: &impl Fn(V, V) -> V, budget: Option<&Arc<Budget>>) -> Self {
         match (self, right) {
             (Self::Here(left), Self::Here(right)) => Self::Here(left.merge(right, combine)).relieved(budget),
+            (Self::Here(left), Self::List(right)) => Self::Here(left.take_in(right, combine)).relieved(budget),
+            (Self::List(left), Self::Here(right)) => {
+                Self::Here(right.take_in(left, |mine, theirs| combine(theirs, mine))).relieved(budget)
+            }
+            (Self::List(left), Self::List(right)) => {
+                Self::Here(Table::of(left).take_in(right, combine)).relieved(budget)
+            }
             (left, right) => Self::Both(Box::new((left, right))),
         }
     }
@@ -102,6 +113,7 @@ impl<K: Eq + Hash + Serialize, V: Serialize> Tables<K, V> {
     pub fn put_away(self, budget: &Arc<Budget>) -> Self {
         match self {
             Self::Here(_) => self.relieved_of(budget.worth_putting_away(), budget),
+            Self::List(pairs) => Self::Here(Table::of(pairs)).put_away(budget),
             Self::Both(both) => Self::Both(Box::new((both.0.put_away(budget), both.1.put_away(budget)))),
             Self::Row(row) => Self::Row(row.into_iter().map(|tables| tables.put_away(budget)).collect()),
             other => other,
@@ -155,11 +167,14 @@ impl<K: Eq + Hash + DeserializeOwned, V: DeserializeOwned> Tables<K, V> {
             }
             *self = Self::Going(sorted(table.pairs).into_iter().peekable(), table.counted);
         }
+        if let Self::List(pairs) = self {
+            *self = Self::Going(sorted(std::mem::take(pairs)).into_iter().peekable(), Counted::default());
+        }
         let mut taken = Table::default();
         // As many as in any other round, about.
         let share = |left: usize| left / (round.of - round.number) as usize;
         match self {
-            Self::Here(_) => unreachable!("it is on its way"),
+            Self::Here(_) | Self::List(_) => unreachable!("it is on its way"),
             Self::OnDisk(run) => {
                 taken.pairs.reserve(share(run.len()));
                 while let Some((key, value)) = run.next_if(|(key, _)| round.is_over(place_of(key)))? {
@@ -186,27 +201,36 @@ impl<K: Eq + Hash + DeserializeOwned, V: DeserializeOwned> Tables<K, V> {
     }
 }
 
-fn sorted<K: Hash, V>(pairs: Pairs<K, V>) -> Vec<Placed<K, V>> {
+fn sorted<K: Hash, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Vec<Placed<K, V>> {
     let mut sorted: Vec<_> = pairs.into_iter().map(|pair| (place_of(&pair.0), pair)).collect();
     sorted.sort_unstable_by_key(|(place, _)| *place);
     sorted
 }
 
 impl<K: Eq + Hash, V> Cut for Tables<K, V> {
-    fn cut(self, parts: usize) -> Vec<Self> {
-        Table::from(self.into_pairs()).cut(parts).into_iter().map(Self::Here).collect()
+    fn cut(self, parts: usize, here: usize) -> Vec<Self> {
+        let mut table = match self {
+            Self::Here(table) => table,
+            other => Table::of(other.into_pairs()),
+        };
+        let mut cut: Vec<Self> = table.cut(parts, here).into_iter().map(Self::List).collect();
+        cut[here] = Self::Here(table);
+        cut
     }
 
     fn join(parts: Vec<Self>) -> Self {
-        Self::Here(Table::join(parts.into_iter().map(|part| part.into_pairs().into())))
+        let mut parts = parts.into_iter().map(Self::into_pairs);
+        let mut whole = parts.next().unwrap_or_default();
+        parts.for_each(|part| whole.extend(part));
+        Self::List(whole)
     }
 }
 
-/// How tables are written: what is on the disk, as a table.
+/// How tables are written: what is in memory or on the disk, pair by pair.
 #[derive(Deserialize)]
 #[serde(bound = "K: DeserializeOwned + Eq + Hash, V: DeserializeOwned")]
 enum Written<K, V> {
-    Here(Pairs<K, V>),
+    Here(Vec<(K, V)>),
     Both(Box<(Tables<K, V>, Tables<K, V>)>),
     Row(Vec<Tables<K, V>>),
 }
@@ -214,7 +238,7 @@ enum Written<K, V> {
 impl<K, V> From<Written<K, V>> for Tables<K, V> {
     fn from(written: Written<K, V>) -> Self {
         match written {
-            Written::Here(pairs) => Self::Here(pairs.into()),
+            Written::Here(pairs) => Self::List(pairs),
             Written::Both(both) => Self::Both(both),
             Written::Row(row) => Self::Row(row),
         }
@@ -229,6 +253,7 @@ where
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Here(table) => serializer.serialize_newtype_variant("Tables", 0, "Here", &table.pairs),
+            Self::List(pairs) => serializer.serialize_newtype_variant("Tables", 0, "Here", pairs),
             Self::OnDisk(run) => serializer.serialize_newtype_variant("Tables", 0, "Here", run),
             Self::Both(both) => serializer.serialize_newtype_variant("Tables", 1, "Both", both),
             Self::Row(row) => serializer.serialize_newtype_variant("Tables", 2, "Row", row),

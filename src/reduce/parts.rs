@@ -130,14 +130,16 @@ where
         return rank.meanwhile(|| merge(&mut std::iter::once_with(now)));
     }
     // Whoever has failed sends nothing, so that the others get as far as to be told.
-    let nothing = || Parcels::of(vec![Vec::new(); size]);
+    let nothing = || (Parcels::of(vec![Vec::new(); size]), Bundle::new());
+    let me = rank.rank();
     let packed =
-        rank.meanwhile(|| if has_failed { Ok(nothing()) } else { kernel.pack_parts(now()?, &owners, size) })?;
-    let (packed, failure) = packed.map_or_else(|error| (nothing(), Some(error)), |packed| (packed, None));
+        rank.meanwhile(|| if has_failed { Ok(nothing()) } else { kernel.pack_parts(now()?, &owners, me, size) })?;
+    let ((packed, staying), failure) = packed.map_or_else(|error| (nothing(), Some(error)), |packed| (packed, None));
     let arrived = exchange(rank, packed)?;
     rank.meanwhile(|| {
         failure.map_or(Ok(()), Err)?;
-        merge(&mut arrived.iter().filter(|bytes| !bytes.is_empty()).map(|bytes| kernel.unpack_parts(bytes)))
+        let arrived = arrived.iter().filter(|bytes| !bytes.is_empty()).map(|bytes| kernel.unpack_parts(bytes));
+        merge(&mut std::iter::once(Ok(staying)).chain(arrived))
     })
 }
 
@@ -219,12 +221,24 @@ where
 }
 
 impl Encoding<'_> {
-    fn pack_parts<T: Cut + Serialize>(&self, now: Bundle<T>, owners: &[usize], size: usize) -> Result<Parcels, Error> {
-        let mut packed = vec![Vec::new(); size];
-        for (owner, bundle) in owners.iter().zip(shuffle::cut(now, owners.len())) {
-            packed[*owner] = wire::encode(&bundle).map_err(|message| self.encoding::<T>("encoded", message))?;
+    /// What goes to other ranks, as bytes, and what stays.
+    fn pack_parts<T: Cut + Serialize>(
+        &self,
+        now: Bundle<T>,
+        owners: &[usize],
+        me: usize,
+        size: usize,
+    ) -> Result<(Parcels, Bundle<T>), Error> {
+        let (mut packed, mut staying) = (vec![Vec::new(); size], Bundle::new());
+        let here = owners.partition_point(|owner| *owner < me);
+        for (owner, bundle) in owners.iter().zip(shuffle::cut(now, owners.len(), here)) {
+            if *owner == me {
+                staying = bundle;
+            } else {
+                packed[*owner] = wire::encode(&bundle).map_err(|message| self.encoding::<T>("encoded", message))?;
+            }
         }
-        Ok(Parcels::of(packed))
+        Ok((Parcels::of(packed), staying))
     }
 
     fn unpack_parts<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<Bundle<T>, Error> {

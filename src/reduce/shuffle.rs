@@ -10,8 +10,9 @@ use crate::simulate::mutant::{Mutant, planted};
 
 /// A partial that can be merged part by part.
 pub(crate) trait Cut: Sized {
-    /// The same parts of all partials belong together, and no two parts of one have anything in common.
-    fn cut(self, parts: usize) -> Vec<Self>;
+    /// The same parts of all partials belong together, and no two parts of one have anything in common. The one with the number
+    /// `here` does not travel.
+    fn cut(self, parts: usize, here: usize) -> Vec<Self>;
 
     /// The whole again, from all parts in their order.
     fn join(parts: Vec<Self>) -> Self;
@@ -20,12 +21,13 @@ pub(crate) trait Cut: Sized {
 /// Segments that have not travelled yet, or a part of each.
 pub(crate) type Bundle<T> = Vec<(Extent, Option<T>)>;
 
-/// What goes to each of so many owners: a part of every segment, also of an empty one, so that each sees that all have come.
-pub(crate) fn cut<T: Cut>(segments: Bundle<T>, owners: usize) -> Vec<Bundle<T>> {
+/// What goes to each of so many owners, of which this one has the number `here`: a part of every segment, also of an empty one, so
+/// that each sees that all have come.
+pub(crate) fn cut<T: Cut>(segments: Bundle<T>, owners: usize, here: usize) -> Vec<Bundle<T>> {
     let mut bundles: Vec<Bundle<T>> = (0..owners).map(|_| Vec::with_capacity(segments.len())).collect();
     for (extent, value) in segments {
         let lost = usize::from(planted(Mutant::PartLost));
-        let mut parts = value.map(|value| value.cut(owners).into_iter().skip(lost));
+        let mut parts = value.map(|value| value.cut(owners, here).into_iter().skip(lost));
         bundles.iter_mut().for_each(|bundle| bundle.push((extent, parts.as_mut().and_then(Iterator::next))));
     }
     bundles

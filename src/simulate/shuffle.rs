@@ -78,12 +78,12 @@ impl Shuffle {
         for number in 0..self.rounds {
             let round = Round { number, of: self.rounds };
             let mut arrived: Vec<Vec<Bundle<Tables<Key, Value>>>> = ranks.iter().map(|_| Vec::new()).collect();
-            for mine in &mut left {
+            for (here, mine) in left.iter_mut().enumerate() {
                 let now = |(extent, tables): &mut (Extent, Tables<Key, Value>)| {
                     Ok((*extent, Some(Tables::Here(tables.take(round, combine)?))))
                 };
                 let now = mine.iter_mut().map(now).collect::<Result<_, String>>()?;
-                for (arrived, bundle) in arrived.iter_mut().zip(shuffle::cut(now, ranks.len())) {
+                for (arrived, bundle) in arrived.iter_mut().zip(shuffle::cut(now, ranks.len(), here)) {
                     let at = dice.random_range(0..=arrived.len());
                     arrived.insert(at, bundle);
                 }
@@ -95,7 +95,7 @@ impl Shuffle {
         Ok(parts)
     }
 
-    fn merged(&self, bundles: Vec<Bundle<Tables<Key, Value>>>) -> Result<Pairs<Key, Value>, String> {
+    fn merged(&self, bundles: Vec<Bundle<Tables<Key, Value>>>) -> Result<Vec<(Key, Value)>, String> {
         let combine = |_, left: Option<Tables<Key, Value>>, right| {
             Ok(match (left, right) {
                 (Some(left), Some(right)) => Some(left.merge(right, &Value::combined, None)),
