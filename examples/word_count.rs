@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use compact_str::CompactString;
 use rankfold::{World, data, op};
 
 mod common;
@@ -54,10 +55,11 @@ fn run(world: &World) -> Result<(), Box<dyn Error>> {
     // Sums of integers are the same in any order, so there is one table for a whole batch, whatever its length; which ranks
     // merge which words, and pick the most frequent ones, is for the library to say.
     let counts = world.over(lines).named("words").reduce_batches_by_key(
-        |text, counts| text.lines().for_each(|line| for_each_word(line, |word| counts.add_borrowed(word, 1))),
+        |text, counts| text.lines().for_each(|line| for_each_word(line, |word| counts.add_from(word, 1))),
         op::sum::<u64>,
     );
-    let counts: Vec<(String, u64)> = counts.top(if top == 0 { usize::MAX } else { usize::try_from(top)? })?;
+    // Most words are short, and lie in the table itself.
+    let counts: Vec<(CompactString, u64)> = counts.top(if top == 0 { usize::MAX } else { usize::try_from(top)? })?;
     if world.is_root() {
         common::print(|out| counts.iter().try_for_each(|(word, count)| writeln!(out, "{count}\t{word}")))?;
     }

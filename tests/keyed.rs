@@ -23,6 +23,39 @@ fn words() -> Vec<String> {
 }
 
 #[test]
+fn borrowed_keys_are_kept_in_whatever_can_be_made_of_them() {
+    use compact_str::CompactString;
+
+    let lines = ["to be or not to be", "that is the question", "a word that is far too long to lie in the key itself"];
+    let alone = World::local(1).unwrap();
+    let source = || data::replicated(&lines);
+    let strings: Vec<(String, u64)> = alone
+        .over(source())
+        .reduce_by_key(|line, pairs| line.split(' ').for_each(|word| pairs.add_borrowed(word, 1)), op::sum)
+        .collect()
+        .unwrap();
+    for ranks in [1, 3] {
+        for result in rankfold::threads(ranks, |world| {
+            let split = |line: &&str, mut add: Box<dyn FnMut(&str) + '_>| line.split(' ').for_each(&mut add);
+            let compact: Vec<(CompactString, u64)> = world
+                .over(source())
+                .reduce_by_key(|line, pairs| split(line, Box::new(|word| pairs.add_from(word, 1))), op::sum)
+                .collect()?;
+            let boxed: Vec<(Box<str>, u64)> = world
+                .over(source())
+                .reduce_by_key(|line, pairs| split(line, Box::new(|word| pairs.add_from(word, 1))), op::sum)
+                .collect()?;
+            Ok::<_, rankfold::Error>((compact, boxed))
+        }) {
+            let (compact, boxed) = result.unwrap();
+            assert!(compact.iter().zip(&strings).all(|(a, b)| (&*a.0, a.1) == (&*b.0, b.1)), "{compact:?}");
+            assert!(boxed.iter().zip(&strings).all(|(a, b)| (&*a.0, a.1) == (&*b.0, b.1)), "{boxed:?}");
+            assert_eq!([compact.len(), boxed.len()], [strings.len(); 2]);
+        }
+    }
+}
+
+#[test]
 fn words_are_counted_as_by_hand_on_any_number_of_ranks() {
     let words = words();
     let mut expected = BTreeMap::<String, u64>::new();

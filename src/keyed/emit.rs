@@ -83,9 +83,45 @@ impl<K: Eq + Hash, V: Clone, C: Fn(V, V) -> V> Pairs<'_, K, V, C> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
+        self.add_or_make(key, value, ToOwned::to_owned);
+    }
+
+    /// [`add_borrowed`](Self::add_borrowed) for keys of any type that can be made of what is borrowed; which one has to be said.
+    ///
+    /// A `String` is an allocation for each key, on every rank that meets it, and one more where it is merged. Where most keys
+    /// are short, a type that has them in itself, such as that of the crate `compact_str`, takes less time and memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rankfold::{data, op};
+    ///
+    /// # let world = rankfold::init()?;
+    /// let lines = ["to be or", "not to be"];
+    /// let words: Vec<(Box<str>, u64)> = world
+    ///     .over(data::replicated(&lines))
+    ///     .reduce_by_key(|line, pairs| line.split(' ').for_each(|word| pairs.add_from(word, 1)), op::sum)
+    ///     .collect()?;
+    /// assert_eq!(words[0], ("be".into(), 2));
+    /// # Ok::<(), rankfold::Error>(())
+    /// ```
+    pub fn add_from<Q>(&mut self, key: &Q, value: V)
+    where
+        K: Borrow<Q> + for<'q> From<&'q Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.add_or_make(key, value, |key| K::from(key));
+    }
+
+    #[inline]
+    fn add_or_make<Q>(&mut self, key: &Q, value: V, make: impl FnOnce(&Q) -> K)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
         self.table.came += 1;
         match self.table.pairs.entry_ref(key) {
-            EntryRef::Vacant(entry) => drop(entry.insert_with_key(key.to_owned(), value)),
+            EntryRef::Vacant(entry) => drop(entry.insert_with_key(make(key), value)),
             EntryRef::Occupied(entry) => combine(self.combiner, entry, value),
         }
     }
