@@ -2,18 +2,19 @@
 //! since ranks that are through compute some of what the others have.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rayon::prelude::*;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::{Made, Outcome, Spec, describe, own_report, report_of};
 use crate::driver::Driven;
 use crate::error::{Error, ErrorKind, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, extents_between};
 use crate::meeting::meet;
 use crate::rank::Rank;
 use crate::reduce::collective::Reduction;
@@ -21,10 +22,12 @@ use crate::reduce::telling::if_all;
 use crate::shards::moves::swap;
 use crate::shards::turns::{Card, Remains, Turn};
 use crate::source::Source;
-use crate::worker::compute::{Computation, Computed, Kernel, Signals, Work};
+use crate::worker::compute::{Computation, Kernel, Signals, Work};
 
 /// A thread gets so many runs of leaves, so that some can end sooner than others.
 const RUNS_PER_THREAD: u64 = 4;
+/// The same of batches, which are computed to their end.
+const BATCHES_PER_THREAD: u64 = 8;
 /// What is left is cut so finely, for each rank, before it is shared.
 const SHARES: u64 = 64;
 
@@ -61,7 +64,8 @@ where
     let computation = Computation::new(call, &place, Some(leaves), threads, source, kernel);
     // Ranks have whole leaves: the first one begins where this rank's items do.
     let [start, end] = [own.start, own.end].map(|at| at.div_ceil(leaves.leaf));
-    let longest = ((end - start) / (RUNS_PER_THREAD * threads as u64)).max(1);
+    let runs_per_thread = if K::RUNS.are_batches() { BATCHES_PER_THREAD } else { RUNS_PER_THREAD };
+    let longest = ((end - start) / (runs_per_thread * threads as u64)).max(1);
     let driven = compute_in_turns(rank, &computation, runs(start..end, longest), spec.retries);
     rank.progress.end();
     let driven = driven?;
@@ -85,11 +89,14 @@ fn refuse(spec: &Spec, call: &str) -> Result<()> {
     Err(ErrorKind::Refused { call: call.to_owned(), problem: problem.to_owned(), remedy }.into())
 }
 
-/// Leaves that are computed here; with their items, if they are another rank's.
-#[derive(Debug, Serialize, Deserialize)]
+/// Leaves that are computed here.
+#[derive(Debug, Clone)]
 struct Stretch {
     extent: Extent,
-    parcel: ByteBuf,
+    /// Their items, and maybe others, if they are another rank's.
+    parcel: Arc<[u8]>,
+    /// How often they have failed.
+    tries: u32,
 }
 
 /// The leaves in runs of a length that is worth being merged.
@@ -98,7 +105,7 @@ fn runs(leaves: Range<u64>, longest: u64) -> Vec<Stretch> {
     let mut at = leaves.start;
     while at < leaves.end {
         let extent = Extent::at_front(at, leaves.end, longest);
-        runs.push(Stretch { extent, parcel: ByteBuf::new() });
+        runs.push(Stretch { extent, parcel: Arc::default(), tries: 0 });
         at = extent.end();
     }
     runs
@@ -144,24 +151,7 @@ struct Done {
 }
 
 fn compute(work: &dyn Work, mine: Vec<Stretch>, retries: u32, is_over: &AtomicBool) -> Result<Done> {
-    let cancelled = AtomicBool::new(false);
-    let signals = Signals { cancelled: &cancelled, cut: is_over };
-    let compute = |Stretch { extent, parcel }: Stretch| {
-        if is_over.load(Ordering::Relaxed) {
-            return Ok(Done { left: vec![Stretch { extent, parcel }], ..Done::default() });
-        }
-        let mut tries = 0;
-        let Computed { busy, rest } = loop {
-            match work.compute(extent, &parcel, signals) {
-                Ok(computed) => break computed,
-                Err(error) if tries == retries => return Err(error),
-                Err(_) => tries += 1,
-            }
-        };
-        let left: Vec<Stretch> = rest.into_iter().map(|extent| Stretch { extent, parcel: parcel.clone() }).collect();
-        let leaves = extent.len - left.iter().map(|stretch| stretch.extent.len).sum::<u64>();
-        Ok(Done { busy, batches: 1, leaves, left })
-    };
+    let compute = |stretch| compute_stretch(work, stretch, retries, is_over);
     let both = |mut all: Done, more: Done| {
         all.left.extend(more.left);
         Done {
@@ -174,6 +164,36 @@ fn compute(work: &dyn Work, mine: Vec<Stretch>, retries: u32, is_over: &AtomicBo
     let mut done = mine.into_par_iter().map(compute).try_reduce(Done::default, |all, more| Ok(both(all, more)))?;
     done.left.sort_unstable_by_key(|stretch| stretch.extent.start);
     Ok(done)
+}
+
+fn compute_stretch(work: &dyn Work, mut stretch: Stretch, retries: u32, is_over: &AtomicBool) -> Result<Done> {
+    let cancelled = AtomicBool::new(false);
+    let signals = Signals { cancelled: &cancelled, cut: is_over };
+    let (computed, Stretch { extent, parcel, .. }) = loop {
+        if is_over.load(Ordering::Relaxed) {
+            return Ok(Done { left: vec![stretch], ..Done::default() });
+        }
+        match work.compute(stretch.extent, &stretch.parcel, signals) {
+            Ok(computed) => break (computed, stretch),
+            Err(error) if stretch.tries == retries => return Err(error),
+            Err(_) => stretch.tries += 1,
+        }
+    };
+    let left: Vec<Stretch> = joined(computed.rest)
+        .into_iter()
+        .map(|extent| Stretch { extent, parcel: Arc::clone(&parcel), tries: 0 })
+        .collect();
+    let leaves = extent.len - left.iter().map(|stretch| stretch.extent.len).sum::<u64>();
+    Ok(Done { busy: computed.busy, batches: 1, leaves, left })
+}
+
+/// The same leaves in as few extents as there can be.
+fn joined(mut extents: Vec<Extent>) -> Vec<Extent> {
+    extents.sort_unstable();
+    extents
+        .chunk_by(|a, b| a.end() == b.start)
+        .flat_map(|run| extents_between(run[0].start, run[run.len() - 1].end()))
+        .collect()
 }
 
 /// Gives each rank its share of what is left. Collective.
@@ -189,33 +209,41 @@ where
     K::Partial: Serialize + DeserializeOwned,
 {
     let (me, size) = (rank.rank(), rank.size());
-    let longest = (remains.total / (SHARES * size as u64)).max(1);
+    let threads = rank.threads.iter().copied().max().unwrap_or(1);
+    let shares = size as u64 * SHARES.max(RUNS_PER_THREAD * u64::from(threads));
+    let longest = (remains.total / shares).max(1);
     let packed = rank.meanwhile(|| {
         let mut at = remains.places[me].start;
-        let (mut packed, mut ends) = (Vec::new(), vec![0; size]);
-        for mut stretch in left.into_iter().flat_map(|stretch| shorter(stretch, longest)) {
+        let (mut staying, mut going, mut ends) = (Vec::new(), Vec::new(), vec![0; size]);
+        for stretch in left.into_iter().flat_map(|stretch| shorter(stretch, longest)) {
             let target = remains.targets.partition_point(|target| target.end <= at);
             at += stretch.extent.len;
-            if target != me && stretch.parcel.is_empty() {
-                stretch.parcel = computation.pack(stretch.extent)?.into();
+            if target == me {
+                staying.push(stretch);
+            } else {
+                let Stretch { extent, parcel, tries } = stretch;
+                let parcel = if parcel.is_empty() { computation.pack(extent)? } else { parcel.to_vec() };
+                going.push((extent, ByteBuf::from(parcel), tries));
             }
-            packed.push(stretch);
-            ends[target] = packed.len();
+            ends[target] = going.len();
         }
         // Nothing for a rank ends where what is for the one before does.
         let parts = ends.iter().scan(0, |at, end| Some(std::mem::replace(at, (*at).max(*end))..*at));
-        Ok::<_, Error>((packed, parts.collect::<Vec<Range<usize>>>()))
+        Ok::<_, Error>((staying, going, parts.collect::<Vec<Range<usize>>>()))
     })?;
-    let (packed, parts) = if_all(rank, packed)?;
-    let mine = swap(rank, computation.call, packed, &parts)?;
-    Ok(mine.into_iter().flatten().collect())
+    let (mut mine, going, parts) = if_all(rank, packed)?;
+    let arrived = swap(rank, computation.call, going, &parts)?;
+    let stretch =
+        |(extent, parcel, tries): (Extent, ByteBuf, u32)| Stretch { extent, parcel: parcel.into_vec().into(), tries };
+    mine.extend(arrived.into_iter().flatten().map(stretch));
+    Ok(mine)
 }
 
-/// The same leaves in pieces that can be shared.
+/// The same leaves in pieces that can be shared; those whose items have come in one parcel stay together.
 fn shorter(stretch: Stretch, longest: u64) -> Vec<Stretch> {
-    if stretch.extent.len <= longest {
+    if stretch.extent.len <= longest || !stretch.parcel.is_empty() {
         return vec![stretch];
     }
-    let piece = |extent| Stretch { extent, parcel: stretch.parcel.clone() };
+    let piece = |extent| Stretch { extent, ..stretch.clone() };
     stretch.extent.halves().into_iter().flat_map(|half| shorter(piece(half), longest)).collect()
 }

@@ -72,6 +72,22 @@ pub(crate) fn in_equal_times(loads: &[Load], ranks: usize, leaf: u64) -> Vec<Ran
     ranges(&starts)
 }
 
+/// Whether a division makes all loads take so much less, at the longest, that it is worth moving for.
+pub(crate) fn is_worth_moving(loads: &[Load], targets: &[Range<u64>]) -> bool {
+    let now = loads.iter().map(|load| load.seconds).fold(0.0, f64::max);
+    let places = as_they_are(loads);
+    let (mut first, mut longest) = (0, 0.0);
+    for target in targets {
+        first += places[first..].iter().take_while(|place| place.end <= target.start).count();
+        let here = places[first..].iter().zip(&loads[first..]).take_while(|(place, _)| place.start < target.end);
+        let seconds = |(place, load): (&Range<u64>, &Load)| {
+            overlap(place, target).len() as f64 * load.seconds / load.items.max(1) as f64
+        };
+        longest = f64::max(longest, here.map(seconds).sum());
+    }
+    longest + SECONDS_LEAST <= now
+}
+
 /// From each start to the next.
 fn ranges(starts: &[u64]) -> Vec<Range<u64>> {
     starts.windows(2).map(|pair| pair[0]..pair[1]).collect()

@@ -126,44 +126,50 @@ where
 /// # Errors
 ///
 /// As for [`move_to`].
-pub(crate) fn bring_together<T>(
-    rank: &mut Rank,
-    call: &str,
-    mine: Vec<(u64, Vec<T>)>,
-    targets: &[Range<u64>],
-) -> Result<Vec<T>>
+pub(crate) fn bring_together<T>(rank: &mut Rank, call: &str, mine: Pieces<T>, targets: &[Range<u64>]) -> Result<Vec<T>>
 where
     T: Serialize + DeserializeOwned + Send,
 {
-    let place = rank.place.clone();
+    let (me, place) = (rank.rank(), rank.place.clone());
     let encoding = Encoding { call, place: &place };
-    let packed = rank.meanwhile(|| pack(&encoding, mine, targets))?;
-    let packed = if_all(rank, packed)?;
+    // What stays here is not encoded.
+    let packed = rank.meanwhile(|| {
+        let mut pieces = divided(mine, targets);
+        let staying = std::mem::take(&mut pieces[me]);
+        let packed = pieces.iter().map(|pieces| encoding.encode(pieces)).collect::<Result<_>>()?;
+        Ok::<_, Error>((Parcels::of(packed), staying))
+    })?;
+    let (packed, mut pieces) = if_all(rank, packed)?;
     let arrived = exchange(rank, packed)?;
     let part = rank.meanwhile(|| {
-        let mut pieces: Vec<(u64, Vec<T>)> = Vec::new();
         for bytes in arrived.iter() {
-            pieces.extend(encoding.decode::<Vec<(u64, Vec<T>)>>(bytes)?);
+            pieces.extend(encoding.decode::<Pieces<T>>(bytes)?);
         }
         pieces.sort_unstable_by_key(|(start, _)| *start);
-        Ok::<_, Error>(pieces.into_iter().flat_map(|(_, values)| values).collect())
+        let mut pieces = pieces.into_iter().map(|(_, values)| values);
+        let mut all = pieces.next().unwrap_or_default();
+        pieces.for_each(|piece| all.extend(piece));
+        Ok::<_, Error>(all)
     })?;
     if_all(rank, part)
 }
 
+/// Values that follow each other, with the place of the first.
+type Pieces<T> = Vec<(u64, Vec<T>)>;
+
 /// What each rank should have of this one's pieces.
-fn pack<T: Serialize>(encoding: &Encoding<'_>, mine: Vec<(u64, Vec<T>)>, targets: &[Range<u64>]) -> Result<Parcels> {
-    let mut pieces: Vec<Vec<(u64, Vec<T>)>> = targets.iter().map(|_| Vec::new()).collect();
-    for (start, values) in mine {
+fn divided<T>(mine: Pieces<T>, targets: &[Range<u64>]) -> Vec<Pieces<T>> {
+    let mut divided: Vec<Pieces<T>> = targets.iter().map(|_| Vec::new()).collect();
+    for (start, mut values) in mine {
         let here = start..start + values.len() as u64;
-        let mut values = values.into_iter();
-        for (pieces, target) in pieces.iter_mut().zip(targets) {
-            let part = overlap(&here, target);
-            if !part.is_empty() {
-                let count = part.end - part.start;
-                pieces.push((here.start + part.start as u64, values.by_ref().take(count).collect()));
-            }
+        let first = targets.partition_point(|target| target.end <= start);
+        let cuts = targets[first..].iter().map(|target| overlap(&here, target)).enumerate();
+        let mut parts: Vec<(usize, Range<usize>)> = cuts.take_while(|(_, part)| part.start < values.len()).collect();
+        parts.retain(|(_, part)| !part.is_empty());
+        // From the back, so that the first part need not be moved.
+        for (target, part) in parts.into_iter().rev() {
+            divided[first + target].push((start + part.start as u64, values.split_off(part.start)));
         }
     }
-    Ok(Parcels::of(pieces.iter().map(|pieces| encoding.encode(pieces)).collect::<Result<_>>()?))
+    divided
 }

@@ -29,15 +29,18 @@ use crate::world::World;
 /// any number of ranks.
 ///
 /// **Items move** to ranks that have time. While a step on each item ([`map`](Self::map), [`filter`](Self::filter),
-/// [`for_each`](Self::for_each)) runs, or a call of [`items`](Self::items), a rank that is through with its own for 10 ms, and for a twentieth of the time that they
-/// took, gets some of those that the others have not begun; all ranks come together for that, so the longest item under way is
-/// waited for. And when a step has taken some ranks longer than others (the busiest more than 1.1 times the mean, and more than
-/// 10 ms), what it has made moves between neighbours, so that the next step will take all of them the same time. With more than
-/// 2^20 items, ranks have whole leaves ([`Over::leaf`](crate::Over::leaf)), for which a few items may move as well.
+/// [`for_each`](Self::for_each)) runs, or a call of [`items`](Self::items), a rank that is through with its own for 10 ms, and for
+/// a twentieth of the time that they took, gets some of those that the others have not begun. All ranks come together for
+/// that, at most 16 times: the longest item under way is waited for, or the longest batch, for functions that take batches (a
+/// rank's items are in 8 of them for each thread). What was made in a step in which items have moved is then divided so that
+/// the next one will take all ranks the same time. If none have, that is done where a step has taken some ranks longer than
+/// others (the busiest more than 1.1 times the mean, and more than 10 ms). With more than 2^20 items, ranks have whole leaves
+/// ([`Over::leaf`](crate::Over::leaf)), for which a few items may move as well.
 ///
-/// **Cost.** A step ends with one `MPI_Iallgather` of 48 bytes, after two messages for each rank if it was uneven; where items
-/// move, with two `MPI_Ialltoallv`. Memory: what a rank has and what it makes of it, and items twice while they move. Nothing is
-/// written to a journal: steps are computed again by the next job, from what calls with a journal return at once.
+/// **Cost.** A step of even ranks ends with one `MPI_Iallgather` of 41 bytes, after which nothing moves. Each time that items
+/// do, there are up to two small messages for each rank, three gatherings of few bytes and two `MPI_Ialltoallv`, and once more
+/// for what was made of them. Memory: what a rank has and what it makes of it, and what travels twice. Nothing is written to a
+/// journal: steps are computed again by the next job, from what calls with a journal return at once.
 ///
 /// # Examples
 ///
@@ -278,7 +281,7 @@ where
             None::<()>
         };
         self.world.step("for_each on shards", std::any::type_name::<T>(), |rank, call| {
-            in_turns(rank, call, *start, mine.par_iter().map(Lent::Ours), visit).map(drop)
+            in_turns(rank, call, *start, mine.par_iter().map(Lent::ours), visit).map(drop)
         })
     }
 

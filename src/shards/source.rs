@@ -31,11 +31,20 @@ pub struct Shards<'s, T> {
 /// assert!(longest.into_iter().all(|length| length.ok() == Some(6)));
 /// ```
 #[derive(Debug)]
-pub enum Lent<'s, T> {
-    /// An item that this rank has.
+pub struct Lent<'s, T>(Held<'s, T>);
+
+#[derive(Debug)]
+enum Held<'s, T> {
     Ours(&'s T),
-    /// One of those that came from another rank.
+    /// One of those that came in a parcel.
     Theirs(Arc<Vec<T>>, usize),
+    Alone(Box<T>),
+}
+
+impl<'s, T> Lent<'s, T> {
+    pub(super) fn ours(item: &'s T) -> Self {
+        Self(Held::Ours(item))
+    }
 }
 
 /// Consecutive items of [`Shards`], for functions that take many: a `&[T]` ([`Deref`]), or one after the other.
@@ -50,10 +59,11 @@ pub enum Lent<'s, T> {
 /// assert!(counts.into_iter().all(|count| count.ok() == Some(6)));
 /// ```
 #[derive(Debug)]
-pub enum LentSlice<'s, T> {
-    /// Items that this rank has.
+pub struct LentSlice<'s, T>(HeldSlice<'s, T>);
+
+#[derive(Debug)]
+enum HeldSlice<'s, T> {
     Ours(&'s [T]),
-    /// Some of those that came from another rank.
     Theirs(Arc<Vec<T>>, Range<usize>),
 }
 
@@ -61,9 +71,10 @@ impl<T> Deref for Lent<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        match self {
-            Self::Ours(item) => item,
-            Self::Theirs(items, at) => &items[*at],
+        match &self.0 {
+            Held::Ours(item) => item,
+            Held::Theirs(items, at) => &items[*at],
+            Held::Alone(item) => item,
         }
     }
 }
@@ -72,9 +83,9 @@ impl<T> Deref for LentSlice<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        match self {
-            Self::Ours(items) => items,
-            Self::Theirs(items, range) => &items[range.clone()],
+        match &self.0 {
+            HeldSlice::Ours(items) => items,
+            HeldSlice::Theirs(items, range) => &items[range.clone()],
         }
     }
 }
@@ -84,26 +95,31 @@ impl<'s, T> IntoIterator for LentSlice<'s, T> {
     type IntoIter = LentItems<'s, T>;
 
     fn into_iter(self) -> LentItems<'s, T> {
-        LentItems(self)
+        LentItems(self.0)
     }
 }
 
 /// The items of a [`LentSlice`].
 #[derive(Debug)]
-pub struct LentItems<'s, T>(LentSlice<'s, T>);
+pub struct LentItems<'s, T>(HeldSlice<'s, T>);
 
 impl<'s, T> Iterator for LentItems<'s, T> {
     type Item = Lent<'s, T>;
 
     fn next(&mut self) -> Option<Lent<'s, T>> {
         match &mut self.0 {
-            LentSlice::Ours(items) => items.split_off_first().map(Lent::Ours),
-            LentSlice::Theirs(items, range) => range.next().map(|at| Lent::Theirs(Arc::clone(items), at)),
+            HeldSlice::Ours(items) => items.split_off_first().map(Held::Ours),
+            HeldSlice::Theirs(items, range) => range.next().map(|at| Held::Theirs(Arc::clone(items), at)),
         }
+        .map(Lent)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.0.len(), Some(self.0.len()))
+        let left = match &self.0 {
+            HeldSlice::Ours(items) => items.len(),
+            HeldSlice::Theirs(_, range) => range.end - range.start,
+        };
+        (left, Some(left))
     }
 }
 
@@ -115,7 +131,7 @@ impl<T: Serialize> Serialize for Lent<'_, T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lent<'_, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(|item| Self::Theirs(Arc::new(vec![item]), 0))
+        T::deserialize(deserializer).map(|item| Self(Held::Alone(Box::new(item))))
     }
 }
 
@@ -170,9 +186,9 @@ where
     fn read(&self, parcel: &Visitors<T>, range: Range<u64>) -> Result<LentSlice<'s, T>, SourceError> {
         let start = parcel.0.as_ref().map_or(self.start, |(start, _)| *start);
         let here = (range.start - start) as usize..(range.end - start) as usize;
-        Ok(match &parcel.0 {
-            Some((_, items)) => LentSlice::Theirs(Arc::clone(items), here),
-            None => LentSlice::Ours(&self.mine[here]),
-        })
+        Ok(LentSlice(match &parcel.0 {
+            Some((_, items)) => HeldSlice::Theirs(Arc::clone(items), here),
+            None => HeldSlice::Ours(&self.mine[here]),
+        }))
     }
 }

@@ -3,9 +3,9 @@
 //! A rank's turn ends when it has nothing left. When one has had nothing for a while, the turn ends for all ranks, as soon as
 //! they can, and they tell each other what is left, and how long items have taken. If that promises to be over sooner when it is
 //! shared, it is divided so that it takes all ranks the same time (by [`settled`], as if it were a collection of its own), and
-//! the next turn begins; if not, everybody keeps what is left, and the next turn is the last one. So ranks come together a few
-//! times where they are uneven, and once where they are even (a bulk-synchronous computation: Valiant, "A bridging model for
-//! parallel computation", CACM 33(8), 1990).
+//! the next turn begins; if not, everybody keeps what is left, and is given twice as long before the next turn ends: what is
+//! left may turn out to take longer than what was before it. So ranks come together a few times where they are uneven, and once
+//! where they are even (a bulk-synchronous computation: Valiant, "A bridging model for parallel computation", CACM 33(8), 1990).
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::balance::{Load, as_they_are, settled};
+use super::balance::{Load, as_they_are, is_worth_moving, settled};
 use crate::error::Result;
 use crate::rank::Rank;
 use crate::reduce::telling::all_or_none;
@@ -62,7 +62,10 @@ impl Remains {
     fn of(cards: &[Card]) -> Self {
         let loads = what_is_left(cards);
         let total = loads.iter().map(|load| load.items).sum();
-        Self { total, places: as_they_are(&loads), targets: settled(&loads, 1) }
+        let (places, targets) = (as_they_are(&loads), settled(&loads, 1));
+        // One item that is left is no sooner done elsewhere.
+        let targets = if is_worth_moving(&loads, &targets) { targets } else { places.clone() };
+        Self { total, places, targets }
     }
 
     /// Whether something goes to another rank.
@@ -93,6 +96,8 @@ pub(crate) struct Turn<'c> {
     number: u32,
     /// Everybody goes on to the end.
     is_last: bool,
+    /// How many times as long as usual idle ranks wait: longer where sharing has not seemed worth it.
+    slack: f64,
     /// It is to end for all ranks; rank 0 has told them, and this one knows.
     is_over: AtomicBool,
     /// This rank has told rank 0 that it has nothing left.
@@ -101,13 +106,19 @@ pub(crate) struct Turn<'c> {
 
 impl<'c> Turn<'c> {
     pub fn first(call: &'c str, ranks: usize) -> Self {
-        Self { call, number: 0, is_last: ranks == 1, is_over: AtomicBool::new(false), has_told: false }
+        Self { call, number: 0, is_last: ranks == 1, slack: 1.0, is_over: AtomicBool::new(false), has_told: false }
     }
 
-    fn next(self, may_end: bool) -> Self {
-        let number = self.number + 1;
-        let is_last = !may_end || number + 1 >= TURNS_MOST;
-        Self { number, is_last, is_over: AtomicBool::new(false), has_told: false, ..self }
+    fn next(self, was_worth_it: bool) -> Self {
+        let (number, slack) = (self.number + 1, if was_worth_it { 1.0 } else { 2.0 * self.slack });
+        Self {
+            number,
+            is_last: number + 1 >= TURNS_MOST,
+            slack,
+            is_over: AtomicBool::new(false),
+            has_told: false,
+            ..self
+        }
     }
 
     /// Computes on the pool, with a flag that asks for an end. Gives the seconds that it took as well.
@@ -124,7 +135,9 @@ impl<'c> Turn<'c> {
             }
             heard
         };
-        let made = rank.meanwhile_doing(LOOK, || work(&self.is_over), look)?;
+        // Nothing comes in the last one.
+        let pause = if self.is_last { rank.patience.interval() / 2 } else { LOOK };
+        let made = rank.meanwhile_doing(pause, || work(&self.is_over), look)?;
         Ok((made, begun.elapsed().as_secs_f64()))
     }
 
@@ -158,7 +171,7 @@ impl<'c> Turn<'c> {
         let length = card.len();
         rank.start(Collective::Cards(card))?;
         let (mut waiter, begun) = (Waiter::default(), Instant::now());
-        let patience = Duration::from_secs_f64(IDLE_LEAST.max(IDLE_PART * mine.lately));
+        let patience = Duration::from_secs_f64(self.slack * IDLE_LEAST.max(IDLE_PART * mine.lately));
         loop {
             if let Some(mut cards) = rank.test()? {
                 let cards = cards.swap_remove(0);
@@ -170,7 +183,8 @@ impl<'c> Turn<'c> {
             if waited >= patience && !self.is_last && !std::mem::replace(&mut self.has_told, true) {
                 self.say_idle(rank)?;
             }
-            let mood = if waited < A_MOMENT { Mood::Meeting } else { Mood::without_work(&rank.transport) };
+            let is_soon = waited < A_MOMENT || self.is_over.load(Ordering::Relaxed);
+            let mood = if is_soon { Mood::Meeting } else { Mood::Serving };
             waiter.wait(mood, std::thread::sleep);
         }
     }
@@ -216,5 +230,10 @@ mod tests {
         let unknown = Remains::of(&[card(0, 0.0, 3), card(0, 0.0, 1), card(0, 0.0, 2)]);
         assert!(unknown.are_going() && unknown.targets == [0..2, 2..4, 4..6], "{:?}", unknown.targets);
         assert!(!Remains::of(&[card(10, 0.1, 1), card(10, 0.1, 0)]).are_going(), "10 ms are not worth it");
+        assert!(!Remains::of(&[card(10, 0.1, 0), card(1, 0.1, 1)]).are_going(), "one item takes as long elsewhere");
+        let uneven = [card(1, 3.0, 1), card(1, 0.1, 1), card(1, 0.1, 1)];
+        assert!(!Remains::of(&uneven).are_going(), "the first one would have nothing, and the last one two");
+        let slow = [card(1, 3.0, 2), card(30, 0.1, 0), card(30, 0.1, 0)];
+        assert!(Remains::of(&slow).are_going(), "each of two has one then");
     }
 }

@@ -74,7 +74,7 @@ pub trait Source: Sync {
     type Item;
     /// What `map_batches` and `fold_batches` are given: a whole run of items.
     type Batch: IntoIterator<Item = Self::Item>;
-    /// Items that came with a batch from rank 0, decoded; `()` where nothing travels.
+    /// Items that came with a batch from the rank that has them, decoded; `()` where nothing travels.
     type Parcel: Send + Sync;
 
     /// A word for the kind of source, the same on every rank.
@@ -124,7 +124,7 @@ pub trait Source: Sync {
         self.batch()
     }
 
-    /// On rank 0: the items of `range` as bytes, to go with their batch. Empty where nothing travels.
+    /// On rank 0, or whoever has them: the items of `range` as bytes, to go with their batch. Empty where nothing travels.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ pub trait Source: Sync {
         Ok(Vec::new())
     }
 
-    /// On the rank that works on the batch: what `pack` made, decoded. `bytes` is empty on rank 0 itself.
+    /// On the rank that works on the batch: what `pack` made, decoded. `bytes` is empty where the items are.
     ///
     /// # Errors
     ///
