@@ -3,7 +3,7 @@
 use rankfold::rand::RngExt;
 use rankfold::{Result, World, op};
 
-const ITEMS: u64 = 200_000;
+const ITEMS: u64 = 60_000;
 
 fn on_each<R: Send>(ranks: usize, program: impl Fn(&World) -> Result<R> + Sync) -> Vec<R> {
     rankfold::threads(ranks, program).into_iter().collect::<Result<_>>().expect("no rank fails")

@@ -169,7 +169,7 @@ fn compute(work: &dyn Work, mine: Vec<Stretch>, retries: u32, is_over: &AtomicBo
 fn compute_stretch(work: &dyn Work, mut stretch: Stretch, retries: u32, is_over: &AtomicBool) -> Result<Done> {
     let cancelled = AtomicBool::new(false);
     let signals = Signals { cancelled: &cancelled, cut: is_over };
-    let (computed, Stretch { extent, parcel, .. }) = loop {
+    let (computed, Stretch { extent, parcel, tries }) = loop {
         if is_over.load(Ordering::Relaxed) {
             return Ok(Done { left: vec![stretch], ..Done::default() });
         }
@@ -181,7 +181,7 @@ fn compute_stretch(work: &dyn Work, mut stretch: Stretch, retries: u32, is_over:
     };
     let left: Vec<Stretch> = joined(computed.rest)
         .into_iter()
-        .map(|extent| Stretch { extent, parcel: Arc::clone(&parcel), tries: 0 })
+        .map(|extent| Stretch { extent, parcel: Arc::clone(&parcel), tries })
         .collect();
     let leaves = extent.len - left.iter().map(|stretch| stretch.extent.len).sum::<u64>();
     Ok(Done { busy: computed.busy, batches: 1, leaves, left })
@@ -215,9 +215,18 @@ where
     let packed = rank.meanwhile(|| {
         let mut at = remains.places[me].start;
         let (mut staying, mut going, mut ends) = (Vec::new(), Vec::new(), vec![0; size]);
-        for stretch in left.into_iter().flat_map(|stretch| shorter(stretch, longest)) {
+        let mut stretches: Vec<Stretch> = left.into_iter().rev().collect();
+        while let Some(stretch) = stretches.pop() {
             let target = remains.targets.partition_point(|target| target.end <= at);
-            at += stretch.extent.len;
+            let len = stretch.extent.len;
+            // Items that have come in one parcel are only divided where they have to be, since it goes with each part.
+            let is_long = len > longest && stretch.parcel.is_empty();
+            if len > 1 && (is_long || at + len > remains.targets[target].end) {
+                let half = |extent| Stretch { extent, ..stretch.clone() };
+                stretches.extend(stretch.extent.halves().into_iter().rev().map(half));
+                continue;
+            }
+            at += len;
             if target == me {
                 staying.push(stretch);
             } else {
@@ -237,13 +246,4 @@ where
         |(extent, parcel, tries): (Extent, ByteBuf, u32)| Stretch { extent, parcel: parcel.into_vec().into(), tries };
     mine.extend(arrived.into_iter().flatten().map(stretch));
     Ok(mine)
-}
-
-/// The same leaves in pieces that can be shared; those whose items have come in one parcel stay together.
-fn shorter(stretch: Stretch, longest: u64) -> Vec<Stretch> {
-    if stretch.extent.len <= longest || !stretch.parcel.is_empty() {
-        return vec![stretch];
-    }
-    let piece = |extent| Stretch { extent, ..stretch.clone() };
-    stretch.extent.halves().into_iter().flat_map(|half| shorter(piece(half), longest)).collect()
 }

@@ -207,7 +207,8 @@ where
     fn finish(&self, part: Tables<K, V>) -> Tables<K, V> {
         match self.select {
             Some((select, count)) => Tables::List(select(part.into_pairs(), count)),
-            None => part,
+            // What stays of a table has room for all that went, and there may be many rounds.
+            None => Tables::List(part.into_pairs()),
         }
     }
 }

@@ -168,6 +168,9 @@ impl<K: Eq + Hash + DeserializeOwned, V: DeserializeOwned> Tables<K, V> {
             *self = Self::Going(sorted(table.pairs).into_iter().peekable(), table.counted);
         }
         if let Self::List(pairs) = self {
+            if round.of == 1 {
+                return Ok(Table::of(std::mem::take(pairs)));
+            }
             *self = Self::Going(sorted(std::mem::take(pairs)).into_iter().peekable(), Counted::default());
         }
         let mut taken = Table::default();

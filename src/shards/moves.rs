@@ -166,9 +166,10 @@ fn divided<T>(mine: Pieces<T>, targets: &[Range<u64>]) -> Vec<Pieces<T>> {
         let cuts = targets[first..].iter().map(|target| overlap(&here, target)).enumerate();
         let mut parts: Vec<(usize, Range<usize>)> = cuts.take_while(|(_, part)| part.start < values.len()).collect();
         parts.retain(|(_, part)| !part.is_empty());
-        // From the back, so that the first part need not be moved.
+        // From the back, so that the first part need not be copied.
         for (target, part) in parts.into_iter().rev() {
-            divided[first + target].push((start + part.start as u64, values.split_off(part.start)));
+            let part_values = if part.start == 0 { std::mem::take(&mut values) } else { values.split_off(part.start) };
+            divided[first + target].push((start + part.start as u64, part_values));
         }
     }
     divided

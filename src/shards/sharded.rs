@@ -32,7 +32,8 @@ use crate::world::World;
 /// [`for_each`](Self::for_each)) runs, or a call of [`items`](Self::items), a rank that is through with its own for 10 ms, and for
 /// a twentieth of the time that they took, gets some of those that the others have not begun. All ranks come together for
 /// that, at most 16 times: the longest item under way is waited for, or the longest batch, for functions that take batches (a
-/// rank's items are in 8 of them for each thread). What was made in a step in which items have moved is then divided so that
+/// rank's items are in 8 of them for each thread). How long items take to travel is not thought of: where they are megabytes, and
+/// take less to compute than to send, spread them evenly first ([`rebalance`](Self::rebalance)). What was made in a step in which items have moved is then divided so that
 /// the next one will take all ranks the same time. If none have, that is done where a step has taken some ranks longer than
 /// others (the busiest more than 1.1 times the mean, and more than 10 ms). With more than 2^20 items, ranks have whole leaves
 /// ([`Over::leaf`](crate::Over::leaf)), for which a few items may move as well.

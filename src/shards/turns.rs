@@ -3,8 +3,8 @@
 //! A rank's turn ends when it has nothing left. When one has had nothing for a while, the turn ends for all ranks, as soon as
 //! they can, and they tell each other what is left, and how long items have taken. If that promises to be over sooner when it is
 //! shared, it is divided so that it takes all ranks the same time (by [`settled`], as if it were a collection of its own), and
-//! the next turn begins; if not, everybody keeps what is left, and is given twice as long before the next turn ends: what is
-//! left may turn out to take longer than what was before it. So ranks come together a few times where they are uneven, and once
+//! the next turn begins; if not, everybody keeps what is left, and the next turn does not end before that should be over:
+//! what is left may turn out to take longer than what was before it. So ranks come together a few times where they are uneven, and once
 //! where they are even (a bulk-synchronous computation: Valiant, "A bridging model for parallel computation", CACM 33(8), 1990).
 
 use std::ops::Range;
@@ -56,6 +56,8 @@ pub(crate) struct Remains {
     pub total: u64,
     pub places: Vec<Range<u64>>,
     pub targets: Vec<Range<u64>>,
+    /// The seconds that a rank is expected to need at most, if all keep what they have.
+    longest: f64,
 }
 
 impl Remains {
@@ -65,7 +67,8 @@ impl Remains {
         let (places, targets) = (as_they_are(&loads), settled(&loads, 1));
         // One item that is left is no sooner done elsewhere.
         let targets = if is_worth_moving(&loads, &targets) { targets } else { places.clone() };
-        Self { total, places, targets }
+        let longest = loads.iter().map(|load| load.seconds).fold(0.0, f64::max);
+        Self { total, places, targets, longest }
     }
 
     /// Whether something goes to another rank.
@@ -96,8 +99,8 @@ pub(crate) struct Turn<'c> {
     number: u32,
     /// Everybody goes on to the end.
     is_last: bool,
-    /// How many times as long as usual idle ranks wait: longer where sharing has not seemed worth it.
-    slack: f64,
+    /// So many seconds ranks that have nothing left wait at least.
+    patience: f64,
     /// It is to end for all ranks; rank 0 has told them, and this one knows.
     is_over: AtomicBool,
     /// This rank has told rank 0 that it has nothing left.
@@ -106,19 +109,22 @@ pub(crate) struct Turn<'c> {
 
 impl<'c> Turn<'c> {
     pub fn first(call: &'c str, ranks: usize) -> Self {
-        Self { call, number: 0, is_last: ranks == 1, slack: 1.0, is_over: AtomicBool::new(false), has_told: false }
-    }
-
-    fn next(self, was_worth_it: bool) -> Self {
-        let (number, slack) = (self.number + 1, if was_worth_it { 1.0 } else { 2.0 * self.slack });
         Self {
-            number,
-            is_last: number + 1 >= TURNS_MOST,
-            slack,
+            call,
+            number: 0,
+            is_last: ranks == 1,
+            patience: IDLE_LEAST,
             is_over: AtomicBool::new(false),
             has_told: false,
-            ..self
         }
+    }
+
+    /// Where nothing is shared, the next turn ends when what is left takes much longer than it should.
+    fn next(self, remains: &Remains) -> Self {
+        let patience = if remains.are_going() { IDLE_LEAST } else { remains.longest.max(2.0 * self.patience) };
+        let number = self.number + 1;
+        let is_last = number + 1 >= TURNS_MOST;
+        Self { number, is_last, patience, is_over: AtomicBool::new(false), has_told: false, ..self }
     }
 
     /// Computes on the pool, with a flag that asks for an end. Gives the seconds that it took as well.
@@ -151,7 +157,7 @@ impl<'c> Turn<'c> {
         let cards = self.meet(rank, card)?;
         let remains = Remains::of(&cards);
         let next = (remains.total > 0).then(|| {
-            let next = self.next(remains.are_going());
+            let next = self.next(&remains);
             (remains, next)
         });
         Ok((cards, next))
@@ -171,7 +177,7 @@ impl<'c> Turn<'c> {
         let length = card.len();
         rank.start(Collective::Cards(card))?;
         let (mut waiter, begun) = (Waiter::default(), Instant::now());
-        let patience = Duration::from_secs_f64(self.slack * IDLE_LEAST.max(IDLE_PART * mine.lately));
+        let patience = Duration::from_secs_f64(self.patience.max(IDLE_PART * mine.lately));
         loop {
             if let Some(mut cards) = rank.test()? {
                 let cards = cards.swap_remove(0);

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::budget::Budget;
 use super::scratch::Pile;
+use crate::reduce::round::scaled;
 use crate::wire;
 
 /// Values that were written, and are read from the front.
@@ -163,9 +164,11 @@ pub(crate) fn spread(range: Range<usize>, count: usize) -> impl Iterator<Item = 
 
 /// One of so many, at least one, as if by chance.
 fn anywhere(number: usize, of: usize) -> usize {
-    // The first multiplier of Knuth's MMIX generator; its upper bits look random.
-    let hash = (number as u64 + 1).wrapping_mul(6_364_136_223_846_793_005);
-    ((u128::from(hash ^ (hash >> 29)) * of as u128) >> 64) as usize
+    // The first multiplier of Knuth's MMIX generator; after one product alone, numbers at equal distances would still differ by
+    // equal distances, and all be even, or odd. The upper bits of the second one look random.
+    let product = |number: u64| number.wrapping_mul(6_364_136_223_846_793_005);
+    let hash = product(number as u64 + 1);
+    scaled(product(hash ^ (hash >> 32)), of as u64) as usize
 }
 
 fn first_of<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
@@ -227,6 +230,19 @@ mod tests {
         assert_eq!(wire::encode(&run).unwrap(), wire::encode(&sorted).unwrap());
         let none = Run::<(u16, u16)>::write(&[], |pair| pair, &budget).unwrap();
         assert_eq!(wire::encode(&none).unwrap(), wire::encode(&BTreeMap::<u16, u16>::new()).unwrap());
+    }
+
+    /// Whatever the distance, what repeats itself among the values is seen as often as it is there.
+    #[test]
+    fn samples_at_any_distance_are_odd_and_even_alike() {
+        for distance in 2..300 {
+            for period in 2..5 {
+                let numbers: Vec<usize> = spread(0..1000 * distance, 1000).collect();
+                let seen = numbers.iter().filter(|number| number.is_multiple_of(period)).count();
+                let expected = 1000 / period;
+                assert!(seen.abs_diff(expected) < 80, "distance {distance}, period {period}: {seen} of {expected}");
+            }
+        }
     }
 
     #[test]
