@@ -3,7 +3,7 @@
 //!
 //! The kernel is that of `examples/word_count.rs`; the benchmark refuses to run where the two texts differ. Around it is
 //! what one would write for a file of any size: pieces of 1 MiB that end with a line, each read by the thread that counts
-//! it, one map per thread as far as rayon allows.
+//! it, one map per thread as far as rayon allows, with `String`s for keys, where the example has a type for short words.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

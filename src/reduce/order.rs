@@ -37,6 +37,11 @@ pub(crate) fn agree_on_order(
 /// A segment that counts: its rank, and the places of its results among all.
 pub(crate) type Placed = (usize, Extent, Range<u64>);
 
+/// The number of the first value of a rank's extent; none if another rank has computed the extent as well, and it is left to it.
+pub(crate) fn start_of(places: &[Placed], rank: usize, extent: Extent) -> Option<u64> {
+    places.iter().find(|(owner, place, _)| *owner == rank && *place == extent).map(|(.., here)| here.start)
+}
+
 /// The segments that count, each with its rank and the places of its results among all. Of what was computed twice, the longer
 /// segment counts, and of equal ones the lower rank's.
 fn in_order(listed: &[Vec<Listed>], leaves: u64) -> Result<Vec<Placed>, Range<u64>> {

@@ -136,10 +136,12 @@ mod tests {
         ) {
             let loads: Vec<Load> = loads.into_iter().map(|(items, seconds)| load(items, seconds)).collect();
             let (total, leaf) = (loads.iter().map(|load| load.items).sum::<u64>(), 1 << level);
-            for places in [
-                settled(&loads, leaf), evenly(total, loads.len(), leaf), in_equal_times(&loads, ranks, leaf),
+            for (places, parts) in [
+                (settled(&loads, leaf), loads.len()),
+                (evenly(total, loads.len(), leaf), loads.len()),
+                (in_equal_times(&loads, ranks, leaf), ranks),
             ] {
-                prop_assert!(places.len() == loads.len() || places.len() == ranks);
+                prop_assert_eq!(places.len(), parts);
                 prop_assert_eq!((places[0].start, places[places.len() - 1].end), (0, total));
                 for pair in places.windows(2) {
                     prop_assert_eq!(pair[0].end, pair[1].start);

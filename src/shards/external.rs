@@ -25,7 +25,7 @@ use crate::rank::Rank;
 use crate::reduce::collective::{Reduced, Value};
 use crate::reduce::encoding::Encoding;
 use crate::reduce::exchange::{Parcels, exchange};
-use crate::reduce::order::{Listed, agree_on_order};
+use crate::reduce::order::{Listed, agree_on_order, start_of};
 use crate::reduce::telling::{all_or_none, if_all};
 use crate::report::RankReport;
 use crate::source::Source;
@@ -133,11 +133,7 @@ where
     let mine: Vec<(Extent, Entries<K, T>)> = segments.into_all().into_iter().map(full).collect();
     let listed: Vec<Listed> = mine.iter().map(|(extent, spool)| (*extent, spool.len() as u64)).collect();
     let (places, reports) = agree_on_order(rank, call, listed, leaves, report)?;
-    let first = |extent: Extent| {
-        let (.., here) = places.iter().find(|(owner, place, _)| *owner == rank.rank() && *place == extent)?;
-        Some(here.start)
-    };
-    // What others have computed as well is left to them.
+    let first = |extent| start_of(&places, rank.rank(), extent);
     let rows: Vec<Row<K, T>> = mine.into_iter().filter_map(|(extent, spool)| Some((first(extent)?, spool))).collect();
     let total = places.last().map_or(0, |(.., items)| items.end);
     let exchange = Exchange { call, place: rank.place.clone(), budget, total };

@@ -9,7 +9,7 @@ use crate::extent::Extent;
 use crate::meeting;
 use crate::rank::Rank;
 use crate::reduce::collective::{Reduced, Value};
-use crate::reduce::order::{Listed, agree_on_order};
+use crate::reduce::order::{Listed, agree_on_order, start_of};
 use crate::report::RankReport;
 use crate::source::Source;
 use crate::worker::compute::{Computation, Kernel};
@@ -43,11 +43,6 @@ where
     let total = places.last().map_or(0, |(_, _, items)| items.end);
     let targets = evenly(total, rank.size(), leaf_of(total));
     let me = rank.rank();
-    let start = |extent: Extent| {
-        let (.., here) = places.iter().find(|(owner, place, _)| *owner == me && *place == extent)?;
-        Some(here.start)
-    };
-    // What others have computed as well is left to them.
-    let mine = mine.into_iter().filter_map(|(extent, values)| Some((start(extent)?, values))).collect();
+    let mine = mine.into_iter().filter_map(|(extent, values)| Some((start_of(&places, me, extent)?, values))).collect();
     Ok((Value::Part(bring_together(rank, call, mine, &targets)?), reports))
 }

@@ -146,12 +146,19 @@ where
             pieces.extend(encoding.decode::<Pieces<T>>(bytes)?);
         }
         pieces.sort_unstable_by_key(|(start, _)| *start);
-        let mut pieces = pieces.into_iter().map(|(_, values)| values);
-        let mut all = pieces.next().unwrap_or_default();
-        pieces.for_each(|piece| all.extend(piece));
-        Ok::<_, Error>(all)
+        Ok::<_, Error>(concatenated(pieces.into_iter().map(|(_, values)| values).collect()))
     })?;
     if_all(rank, part)
+}
+
+/// All values, in the order of the parts; the first part is not copied where it has room.
+pub(super) fn concatenated<T>(parts: Vec<Vec<T>>) -> Vec<T> {
+    let total: usize = parts.iter().map(Vec::len).sum();
+    let mut parts = parts.into_iter();
+    let mut all = parts.next().unwrap_or_default();
+    all.reserve_exact(total - all.len());
+    parts.for_each(|part| all.extend(part));
+    all
 }
 
 /// Values that follow each other, with the place of the first.

@@ -38,7 +38,7 @@ use crate::world::World;
 /// others (the busiest more than 1.1 times the mean, and more than 10 ms). With more than 2^20 items, ranks have whole leaves
 /// ([`Over::leaf`](crate::Over::leaf)), for which a few items may move as well.
 ///
-/// **Cost.** A step of even ranks ends with one `MPI_Iallgather` of 41 bytes, after which nothing moves. Each time that items
+/// **Cost.** A step of even ranks ends with one `MPI_Iallgather` of few bytes, after which nothing moves. Each time that items
 /// do, there are up to two small messages for each rank, three gatherings of few bytes and two `MPI_Ialltoallv`, and once more
 /// for what was made of them. Memory: what a rank has and what it makes of it, and what travels twice. Nothing is written to a
 /// journal: steps are computed again by the next job, from what calls with a journal return at once.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::balance::{Load, as_they_are, in_equal_times};
-use super::moves::{Part, arrange, bring_together, leaf_of, move_to};
+use super::moves::{Part, arrange, bring_together, concatenated, leaf_of, move_to};
 use super::sharded::caught;
 use super::turns::{Card, Turn};
 use crate::error::{Error, Place, Result};
@@ -98,7 +98,7 @@ where
     R: Serialize + DeserializeOwned + Send,
 {
     runs.sort_unstable_by_key(|run| run.first);
-    let mine = one_after_the_other(runs.into_iter().map(|run| run.values).collect());
+    let mine = concatenated(runs.into_iter().map(|run| run.values).collect());
     arrange(rank, call, mine, loads)
 }
 
@@ -187,19 +187,10 @@ impl<T, R> Made<T, R> {
                 }
             }
         }
-        let run = |(first, end, parts)| Run { first, end, values: one_after_the_other(parts) };
+        let run = |(first, end, parts)| Run { first, end, values: concatenated(parts) };
         joined.runs = groups.into_iter().map(run).collect();
         joined
     }
-}
-
-fn one_after_the_other<R>(parts: Vec<Vec<R>>) -> Vec<R> {
-    let total: usize = parts.iter().map(Vec::len).sum();
-    let mut parts = parts.into_iter();
-    let mut all = parts.next().unwrap_or_default();
-    all.reserve_exact(total - all.len());
-    parts.for_each(|part| all.extend(part));
-    all
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! A rank's turn ends when it has nothing left. When one has had nothing for a while, the turn ends for all ranks, as soon as
 //! they can, and they tell each other what is left, and how long items have taken. If that promises to be over sooner when it is
 //! shared, it is divided so that it takes all ranks the same time (by [`settled`], as if it were a collection of its own), and
-//! the next turn begins; if not, everybody keeps what is left, and the next turn does not end before that should be over:
-//! what is left may turn out to take longer than what was before it. So ranks come together a few times where they are uneven, and once
-//! where they are even (a bulk-synchronous computation: Valiant, "A bridging model for parallel computation", CACM 33(8), 1990).
+//! the next turn begins; if not, everybody keeps what is left, and the next turn does not end before that should be over: what
+//! is left may turn out to take longer than what was before it. So ranks come together a few times where they are uneven, and
+//! once where they are even (a bulk-synchronous computation: Valiant, "A bridging model for parallel computation", CACM 33(8),
+//! 1990).
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -155,12 +156,12 @@ impl<'c> Turn<'c> {
     /// What has failed on the first rank where something has, the same error on every rank.
     pub fn end(mut self, rank: &mut Rank, card: &Result<Card>) -> Result<Ended<'c>> {
         let cards = self.meet(rank, card)?;
+        if cards.iter().all(|card| card.left == 0) {
+            return Ok((cards, None));
+        }
         let remains = Remains::of(&cards);
-        let next = (remains.total > 0).then(|| {
-            let next = self.next(&remains);
-            (remains, next)
-        });
-        Ok((cards, next))
+        let next = self.next(&remains);
+        Ok((cards, Some((remains, next))))
     }
 
     fn meet(&mut self, rank: &mut Rank, card: &Result<Card>) -> Result<Vec<Card>> {
