@@ -25,8 +25,13 @@ impl World {
             && let Err(error) = all_alone(launcher)
         {
             let _ = transport.close(&mut drop);
-            // Each of the ranks believes to be rank 0: the launcher knows which one is to speak.
-            return Err(error.on_rank(crate::launch::rank_from_environment()));
+            // Each of the ranks believes to be rank 0: the launcher knows which one is to speak. They have not met, so it may
+            // come a good deal later than the others, which must not end the job before.
+            let number = crate::launch::rank_from_environment();
+            if number > 0 {
+                std::thread::sleep(4 * ROOT_FIRST);
+            }
+            return Err(error.on_rank(number));
         }
         Self::on_transport(transport, communicator, Ok(()))
     }
