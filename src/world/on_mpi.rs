@@ -29,7 +29,7 @@ impl World {
             // come a good deal later than the others, which must not end the job before.
             let number = crate::launch::rank_from_environment();
             if number > 0 {
-                std::thread::sleep(4 * ROOT_FIRST);
+                std::thread::sleep(8 * ROOT_FIRST);
             }
             return Err(error.on_rank(number));
         }

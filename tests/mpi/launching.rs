@@ -77,7 +77,7 @@ fn the_launcher_of_another_mpi_is_found_out() {
         return;
     };
     // The ranks do not meet, so rank 0, which is the one to speak, may be the last of them.
-    for rank_0_waits in ["0", "0.5"] {
+    for rank_0_waits in ["0", "1"] {
         let late = format!(
             "if [ \"${{OMPI_COMM_WORLD_RANK:-${{PMI_RANK:-}}}}\" = 0 ]; then sleep {rank_0_waits}; fi; exec \"$0\" \"$@\""
         );
