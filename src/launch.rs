@@ -2,10 +2,12 @@
 //! one thing that a rank tells the script that has started it: that another try would fail the same way.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use object::{Object, ObjectSegment, ReadCache};
 use rustix::process::{Pid, getppid};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use serde::{Deserialize, Serialize};
@@ -73,6 +75,9 @@ const LAUNCHERS: [(&str, &str, &str); 4] = [
     ("MVAPICH's launcher", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
 ];
 
+/// The variables by which they tell how many ranks they have started on this host: Open MPI's, MPICH's, MVAPICH's.
+const LOCAL_SIZES: [&str; 3] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"];
+
 /// The launcher of this process, if there is one.
 pub(crate) fn launcher() -> Option<Launcher> {
     LAUNCHERS
@@ -111,6 +116,13 @@ pub(crate) fn refuse_copies() -> Result<()> {
 /// The rank as the launcher numbers it; 0 without one.
 pub(crate) fn rank_from_environment() -> usize {
     LAUNCHERS.iter().find_map(|(_, rank, _)| std::env::var(rank).ok()?.parse().ok()).unwrap_or(0)
+}
+
+/// How many ranks of this job share each core that they may use on this host; 1 where the launcher does not tell.
+pub(crate) fn ranks_per_core() -> usize {
+    let ranks = LOCAL_SIZES.iter().find_map(|variable| number_of(variable)).unwrap_or(1);
+    let cores = cpus_of(None).len().max(cpus_of(getppid()).len()).max(1);
+    ranks.div_ceil(cores)
 }
 
 pub(crate) fn host_name() -> String {
@@ -215,7 +227,7 @@ fn bytes_of(text: &str) -> Option<u64> {
 pub(crate) fn leave_word(reason: impl std::fmt::Display) {
     let Some(path) = std::env::var_os("RANKFOLD_FAILED").filter(|path| !path.is_empty()) else { return };
     // Without it, the script makes some tries that are in vain.
-    let _ = std::fs::File::create_new(path).and_then(|mut file| writeln!(file, "{reason}"));
+    let _ = File::create_new(path).and_then(|mut file| writeln!(file, "{reason}"));
 }
 
 impl Introduction {
@@ -259,18 +271,11 @@ impl Program {
             )
         };
         // Opened through /proc, so that an executable that was replaced since is still the one that runs.
-        let mut file = std::fs::File::open("/proc/self/exe").map_err(unreadable)?;
-        let (mut hasher, mut length, mut buffer) = (crc32fast::Hasher::new(), 0, vec![0; 1 << 20]);
-        loop {
-            let read = file.read(&mut buffer).map_err(unreadable)?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(&buffer[..read]);
-            length += read as u64;
-        }
+        let mut file = File::open("/proc/self/exe").map_err(unreadable)?;
+        let length = file.metadata().map_err(unreadable)?.len();
+        let checksum = checksum(&mut file, length).map_err(unreadable)?;
         let path = std::env::current_exe().map_or_else(|_| "?".into(), |path| path.display().to_string());
-        Ok(Self { path, length, checksum: hasher.finalize() })
+        Ok(Self { path, length, checksum })
     }
 
     /// A number that another build does not have.
@@ -281,6 +286,27 @@ impl Program {
     pub fn is_same_build(&self, other: &Self) -> bool {
         (self.length, self.checksum) == (other.length, other.checksum)
     }
+}
+
+/// Of the parts that are loaded, which are all that runs. The rest is for debuggers and often nine tenths of the file: many
+/// ranks on a host would read gigabytes of it. A file of another format counts as a whole.
+fn checksum(file: &mut File, length: u64) -> std::io::Result<u32> {
+    let cache = ReadCache::new(&mut *file);
+    let parts = object::File::parse(&cache).map(|program| program.segments().map(|part| part.file_range()).collect());
+    let parts: Vec<(u64, u64)> =
+        parts.ok().filter(|parts: &Vec<_>| !parts.is_empty()).unwrap_or_else(|| vec![(0, length)]);
+    let (mut hasher, mut buffer) = (crc32fast::Hasher::new(), vec![0; 1 << 16]);
+    for (start, len) in parts {
+        file.seek(SeekFrom::Start(start))?;
+        let mut part = (&mut *file).take(len);
+        loop {
+            match part.read(&mut buffer)? {
+                0 => break,
+                read => hasher.update(&buffer[..read]),
+            }
+        }
+    }
+    Ok(hasher.finalize())
 }
 
 impl std::fmt::Display for Program {

@@ -10,6 +10,7 @@
 #![allow(unsafe_code, reason = "MPI is a C library; this is the one file that calls it")]
 
 mod collectives;
+mod crowded;
 mod environment;
 mod exit;
 mod outbox;
@@ -89,16 +90,14 @@ impl Mpi {
     /// Splits messages of more than `piece` bytes, so that tests need no gigabytes.
     pub fn with_piece(comm: &SimpleCommunicator, owns_mpi: bool, piece: usize) -> Result<Self, Failure> {
         let (mut rank, mut size) = (0, 0);
-        // SAFETY: `comm` is a live communicator; the out-pointers are valid for the duration of each call.
-        let duplicate = unsafe {
-            let mut duplicate = ffi::RSMPI_COMM_NULL;
-            check("MPI_Comm_dup", ffi::MPI_Comm_dup(comm.as_raw(), &raw mut duplicate))?;
+        let duplicate = duplicate(comm)?;
+        // SAFETY: `duplicate` is a live communicator of ours; the out-pointers are valid for the duration of each call.
+        unsafe {
             let returns = ffi::MPI_Comm_set_errhandler(duplicate, ffi::RSMPI_ERRORS_RETURN);
             check("MPI_Comm_set_errhandler", returns)?;
             check("MPI_Comm_rank", ffi::MPI_Comm_rank(duplicate, &raw mut rank))?;
             check("MPI_Comm_size", ffi::MPI_Comm_size(duplicate, &raw mut size))?;
-            duplicate
-        };
+        }
         exit::world_opened();
         Ok(Self {
             comm: duplicate,
@@ -324,6 +323,22 @@ impl Drop for Mpi {
         // Only after a failure is something under way: MPI may still write to these, so they are better lost than freed.
         std::mem::forget((take(&mut self.receiving), take(&mut self.assembling), self.collective.take()));
     }
+}
+
+/// A communicator of the same ranks. In the form that does not block, since some libraries spin in the other.
+fn duplicate(comm: &SimpleCommunicator) -> Result<ffi::MPI_Comm, Failure> {
+    // SAFETY: the constant of an initialised library.
+    let mut duplicate = unsafe { ffi::RSMPI_COMM_NULL };
+    let mut request = no_request();
+    // SAFETY: `comm` is a live communicator; `duplicate` stays in its place, unread, until the request is complete or nothing
+    // of MPI is called any more.
+    let code = unsafe { ffi::MPI_Comm_idup(comm.as_raw(), &raw mut duplicate, &raw mut request) };
+    check("MPI_Comm_idup", code)?;
+    let mut waiter = Waiter::default();
+    while !is_complete(&mut request)? {
+        waiter.wait(Mood::Meeting, std::thread::sleep);
+    }
+    Ok(duplicate)
 }
 
 fn channel_of(tag: c_int) -> Channel {

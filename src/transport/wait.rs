@@ -5,6 +5,7 @@
 //! back-off, two ranks that wait for each other cannot lock into the longest sleep: a sleep is never longer than an
 //! eighth of what was waited already.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use super::Transport;
@@ -28,6 +29,20 @@ const SLEEP_IN_FLIGHT: Duration = Duration::from_micros(50);
 const SLEEP_SERVING: Duration = Duration::from_millis(5);
 /// 135 idle ranks that wake 25 times a second each take about a tenth of a core together.
 const SLEEP_MOST: Duration = Duration::from_millis(40);
+
+/// Where more ranks than this share a core, a rank that looks for messages takes the core from those that have some.
+const CROWD_LEAST: usize = 8;
+
+/// The ranks that share each core, where that is a crowd; else 1.
+static CROWD: LazyLock<usize> = LazyLock::new(|| match crate::launch::ranks_per_core() {
+    crowd if crowd > CROWD_LEAST => crowd,
+    _ => 1,
+});
+
+/// Whether so many ranks share each core that they have to give way to each other.
+pub(crate) fn is_crowded() -> bool {
+    *CROWD > 1
+}
 
 /// How long to wait before the next poll.
 #[derive(Debug, Default)]
@@ -71,8 +86,8 @@ impl Waiter {
     pub fn wait(&mut self, mood: Mood, sleep: impl FnOnce(Duration)) {
         self.polls = self.polls.saturating_add(1);
         let idle = self.idle_since.get_or_insert_with(Instant::now).elapsed();
-        let has_work = matches!(mood, Mood::Busy | Mood::Serving | Mood::Saturated);
-        if !has_work && self.polls <= YIELDS && idle < YIELDING_MOST {
+        let gives_way = is_crowded() || matches!(mood, Mood::Busy | Mood::Serving | Mood::Saturated);
+        if !gives_way && self.polls <= YIELDS && idle < YIELDING_MOST {
             std::thread::yield_now();
             return;
         }
@@ -83,18 +98,22 @@ impl Waiter {
         }
         self.burst = if matches!(mood, Mood::Sending | Mood::Meeting) { BURST } else { 0 };
         let most = match mood {
-            Mood::Sending => SLEEP_IN_FLIGHT,
-            Mood::Meeting => SLEEP_MEETING,
+            Mood::Sending => SLEEP_IN_FLIGHT * *CROWD as u32,
+            Mood::Meeting => SLEEP_MEETING * *CROWD as u32,
             Mood::Serving | Mood::Saturated => SLEEP_SERVING,
             Mood::Busy | Mood::Starving => SLEEP_MOST,
         };
         let least = if mood == Mood::Saturated { SLEEP_LEAST_SATURATED } else { SLEEP_LEAST };
-        sleep((idle / 8).clamp(least, most));
+        let share = if is_crowded() { 2 } else { 8 };
+        sleep((idle / share).max(least * *CROWD as u32).min(most));
     }
 }
 
 /// Asks the kernel to end this thread's sleeps on time; by default they last 50 µs longer.
 pub(crate) fn sharpen_timer() {
+    if is_crowded() {
+        return;
+    }
     if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1000)) {
         tracing::debug!("sleeps stay coarse: {error}");
     }

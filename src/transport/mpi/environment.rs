@@ -5,12 +5,16 @@ use std::ffi::{c_char, c_int};
 use ::mpi::ffi;
 use ::mpi::topology::SimpleCommunicator;
 
+use super::crowded::GivingWay;
 use super::exit;
-use crate::transport::Failure;
+use crate::transport::{Failure, wait};
 
 /// Initialises MPI for calls from this thread alone, and gives the world communicator.
 pub(crate) fn initialize() -> Result<SimpleCommunicator, Failure> {
-    let Some((universe, provided)) = ::mpi::initialize_with_threading(::mpi::Threading::Funneled) else {
+    let giving_way = wait::is_crowded().then(GivingWay::new);
+    let started = ::mpi::initialize_with_threading(::mpi::Threading::Funneled);
+    drop(giving_way);
+    let Some((universe, provided)) = started else {
         return Err(Failure { function: "MPI_Init_thread".into(), message: "MPI was initialised before".into() });
     };
     // Its drop would finalize, also while unwinding, where the other ranks would wait for ever. `release` finalizes.
