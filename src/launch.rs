@@ -119,10 +119,10 @@ pub(crate) fn rank_from_environment() -> usize {
 }
 
 /// How many ranks of this job share each core that they may use on this host; 1 where the launcher does not tell.
-pub(crate) fn ranks_per_core() -> usize {
+pub(crate) fn ranks_per_core() -> u32 {
     let ranks = LOCAL_SIZES.iter().find_map(|variable| number_of(variable)).unwrap_or(1);
     let cores = cpus_of(None).len().max(cpus_of(getppid()).len()).max(1);
-    ranks.div_ceil(cores)
+    u32::try_from(ranks.div_ceil(cores)).unwrap_or(u32::MAX)
 }
 
 pub(crate) fn host_name() -> String {

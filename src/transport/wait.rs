@@ -4,6 +4,9 @@
 //! where its cores have work, it sleeps for a fixed part of the time it has been idle. In contrast to a doubling
 //! back-off, two ranks that wait for each other cannot lock into the longest sleep: a sleep is never longer than an
 //! eighth of what was waited already.
+//!
+//! Where many ranks share each core (a crowd), whoever looks takes the core from somebody who computes. There a rank does not
+//! yield first, its sleeps are as many times longer as there are ranks to a core, and up to half of what was waited.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -31,10 +34,10 @@ const SLEEP_SERVING: Duration = Duration::from_millis(5);
 const SLEEP_MOST: Duration = Duration::from_millis(40);
 
 /// Where more ranks than this share a core, a rank that looks for messages takes the core from those that have some.
-const CROWD_LEAST: usize = 8;
+const CROWD_LEAST: u32 = 8;
 
 /// The ranks that share each core, where that is a crowd; else 1.
-static CROWD: LazyLock<usize> = LazyLock::new(|| match crate::launch::ranks_per_core() {
+static CROWD: LazyLock<u32> = LazyLock::new(|| match crate::launch::ranks_per_core() {
     crowd if crowd > CROWD_LEAST => crowd,
     _ => 1,
 });
@@ -97,19 +100,25 @@ impl Waiter {
             return;
         }
         self.burst = if matches!(mood, Mood::Sending | Mood::Meeting) { BURST } else { 0 };
-        let most = match mood {
-            Mood::Sending => SLEEP_IN_FLIGHT * *CROWD as u32,
-            Mood::Meeting => SLEEP_MEETING * *CROWD as u32,
-            Mood::Serving | Mood::Saturated => SLEEP_SERVING,
-            Mood::Busy | Mood::Starving => SLEEP_MOST,
-        };
-        let least = if mood == Mood::Saturated { SLEEP_LEAST_SATURATED } else { SLEEP_LEAST };
-        let share = if is_crowded() { 2 } else { 8 };
-        sleep((idle / share).max(least * *CROWD as u32).min(most));
+        sleep(time_to_sleep(mood, idle, *CROWD));
     }
 }
 
-/// Asks the kernel to end this thread's sleeps on time; by default they last 50 µs longer.
+/// How long a rank sleeps after it was idle for so long, where so many ranks share each core.
+fn time_to_sleep(mood: Mood, idle: Duration, crowd: u32) -> Duration {
+    let most = match mood {
+        Mood::Sending => SLEEP_IN_FLIGHT * crowd,
+        // The sleeps of all steps add up, so that it is worth some polls that find nothing.
+        Mood::Meeting => SLEEP_MEETING * crowd.div_ceil(4),
+        Mood::Serving | Mood::Saturated => SLEEP_SERVING,
+        Mood::Busy | Mood::Starving => SLEEP_MOST,
+    };
+    let least = if mood == Mood::Saturated { SLEEP_LEAST_SATURATED } else { SLEEP_LEAST };
+    let share = if crowd > 1 { 2 } else { 8 };
+    (idle / share).max(least * crowd).min(most.min(SLEEP_MOST))
+}
+
+/// Asks the kernel to end this thread's sleeps on time; by default they last 50 µs longer. Not in a crowd.
 pub(crate) fn sharpen_timer() {
     if is_crowded() {
         return;
@@ -129,5 +138,38 @@ pub(crate) fn complete(transport: &mut dyn Transport, collective: Collective) ->
             return Ok(result);
         }
         waiter.wait(Mood::Meeting, std::thread::sleep);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOODS: [Mood; 6] = [Mood::Busy, Mood::Serving, Mood::Saturated, Mood::Starving, Mood::Sending, Mood::Meeting];
+
+    fn sleeps(mood: Mood, crowd: u32) -> impl Iterator<Item = (Duration, Duration)> {
+        (0..40).map(|power| Duration::from_nanos(1 << power)).map(move |idle| (idle, time_to_sleep(mood, idle, crowd)))
+    }
+
+    #[test]
+    fn a_rank_with_cores_of_its_own_sleeps_for_an_eighth_of_what_it_has_waited_and_never_long() {
+        for mood in MOODS {
+            for (idle, sleep) in sleeps(mood, 1) {
+                assert!(sleep <= (idle / 8).max(SLEEP_LEAST_SATURATED), "{mood:?} {idle:?} {sleep:?}");
+                assert!((SLEEP_LEAST..=SLEEP_MOST).contains(&sleep), "{mood:?} {idle:?} {sleep:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn in_a_crowd_of_any_size_a_rank_looks_less_often_and_still_in_time() {
+        for crowd in [9, 67, 1000, 100_000] {
+            for (mood, (idle, sleep)) in
+                MOODS.iter().flat_map(|mood| sleeps(*mood, crowd).map(move |pair| (mood, pair)))
+            {
+                assert!(sleep >= time_to_sleep(*mood, idle, 1), "{mood:?} {idle:?} {sleep:?} in a crowd of {crowd}");
+                assert!(sleep <= SLEEP_MOST, "{mood:?} {idle:?} {sleep:?} in a crowd of {crowd}");
+            }
+        }
     }
 }

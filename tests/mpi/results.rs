@@ -23,6 +23,17 @@ fn results_are_right_and_have_the_same_bits_on_any_number_of_ranks() {
     assert!(output.contains("sum of 100003"), "{output}");
 }
 
+/// More than eight ranks to a core, where they start MPI and wait in another way; on a machine of more than four cores, only
+/// many ranks.
+#[test]
+fn a_crowd_of_ranks_has_the_same_results() {
+    let Some(mpirun) = launcher() else { return };
+    let ranks = (8 * std::thread::available_parallelism().map_or(1, usize::from) + 1).min(33);
+    let command = ["test-spmd", "results"];
+    let ended = mpirun.run(ranks, &command);
+    assert_eq!(ended.output(), run_alone(&[], &command).output(), "{ended}");
+}
+
 #[test]
 fn results_and_items_of_megabytes_arrive_whole() {
     same_everywhere(&["test-spmd", "large-results"]);
