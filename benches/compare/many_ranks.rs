@@ -52,7 +52,7 @@ pub(crate) fn many(context: &mut Context) -> Result<()> {
         command.env("RANKFOLD_THREADS", "1");
         run(command)
     };
-    let trial = 30_000;
+    let trial = 60_000;
     let blocks = (trial as f64 * wanted / start(2, trial)?.number("seconds")?) as u64;
     let mut times = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
     let mut result = None;

@@ -328,17 +328,19 @@ impl Drop for Mpi {
 /// A communicator of the same ranks. In the form that does not block, since some libraries spin in the other.
 fn duplicate(comm: &SimpleCommunicator) -> Result<ffi::MPI_Comm, Failure> {
     // SAFETY: the constant of an initialised library.
-    let mut duplicate = unsafe { ffi::RSMPI_COMM_NULL };
+    let null = unsafe { ffi::RSMPI_COMM_NULL };
+    // Some bytes are lost for each world, and MPI may write to them whenever it comes to it, also after an error.
+    let duplicate: *mut ffi::MPI_Comm = Box::leak(Box::new(null));
     let mut request = no_request();
-    // SAFETY: `comm` is a live communicator; `duplicate` stays in its place, unread, until the request is complete or nothing
-    // of MPI is called any more.
-    let code = unsafe { ffi::MPI_Comm_idup(comm.as_raw(), &raw mut duplicate, &raw mut request) };
+    // SAFETY: `comm` is a live communicator; `duplicate` is valid for ever, and nobody else's.
+    let code = unsafe { ffi::MPI_Comm_idup(comm.as_raw(), duplicate, &raw mut request) };
     check("MPI_Comm_idup", code)?;
     let mut waiter = Waiter::default();
     while !is_complete(&mut request)? {
         waiter.wait(Mood::Meeting, std::thread::sleep);
     }
-    Ok(duplicate)
+    // SAFETY: the request is complete, so MPI has written it and will not again.
+    Ok(unsafe { *duplicate })
 }
 
 fn channel_of(tag: c_int) -> Channel {

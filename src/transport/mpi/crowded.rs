@@ -33,7 +33,7 @@ impl GivingWay {
         }
         if std::env::var_os("MPIR_CVAR_NOLOCAL").is_none() && starts_faster_without_hosts() {
             let code = no_local();
-            tracing::debug!("MPI library with hosts of one rank: code {code}");
+            tracing::debug!("every rank has a host of its own for MPICH ({NO_LOCAL:?}), code {code}");
         }
         Self { slack }
     }
