@@ -118,11 +118,29 @@ pub(crate) fn rank_from_environment() -> usize {
     LAUNCHERS.iter().find_map(|(_, rank, _)| std::env::var(rank).ok()?.parse().ok()).unwrap_or(0)
 }
 
-/// How many ranks of this job share each core that they may use on this host; 1 where the launcher does not tell.
+/// How many ranks of this job the launcher has started on this host, where it tells. (Slurm's does not.)
+fn ranks_here() -> Option<usize> {
+    LOCAL_SIZES.iter().find_map(|variable| number_of(variable))
+}
+
+/// Whether the launcher has started all ranks of this job on this host; false where it does not tell. The same on all ranks.
+#[cfg(feature = "mpi")]
+pub(crate) fn all_ranks_are_here() -> bool {
+    launcher().and_then(|launcher| launcher.size).is_some_and(|size| ranks_here() == Some(size))
+}
+
+/// How many ranks of this job share each core of this host; 1 where that is not known.
 pub(crate) fn ranks_per_core() -> u32 {
-    let ranks = LOCAL_SIZES.iter().find_map(|variable| number_of(variable)).unwrap_or(1);
-    let cores = cpus_of(None).len().max(cpus_of(getppid()).len()).max(1);
-    u32::try_from(ranks.div_ceil(cores)).unwrap_or(u32::MAX)
+    let quota = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
+    // A rank may be bound to one core, and so may the script that it was started by; the machine's first process is not.
+    share_of_core(ranks_here().unwrap_or(1), cpus_of(Some(Pid::INIT)).len(), cpus_of(None).len(), quota)
+}
+
+/// So many ranks, on a machine or in a container of so many cores, of which this one may use some; `quota` is less than them
+/// where a container is allowed less time.
+fn share_of_core(ranks: usize, cores: usize, own: usize, quota: usize) -> u32 {
+    let cores = if quota < own { quota.min(cores) } else { cores };
+    if cores == 0 { 1 } else { u32::try_from(ranks.div_ceil(cores)).unwrap_or(u32::MAX).max(1) }
 }
 
 pub(crate) fn host_name() -> String {
@@ -448,6 +466,17 @@ mod tests {
         let ranks: Vec<_> = (0..5).map(|_| rank("a", &[0, 1], &[0, 1])).collect();
         assert_eq!(share_cores(&ranks), [1; 5]);
         assert!(unused_cores(&ranks).is_empty());
+    }
+
+    #[test]
+    fn ranks_are_a_crowd_only_where_the_machine_has_few_cores_for_them() {
+        // On two cores; the same in a container that is shown 64 of them; with a core for each, bound to it or not.
+        assert_eq!(share_of_core(135, 2, 2, 2), 68);
+        assert_eq!(share_of_core(135, 64, 64, 2), 68);
+        assert_eq!(share_of_core(64, 64, 1, 1), 1);
+        assert_eq!(share_of_core(64, 64, 64, 64), 1);
+        // What cannot be asked is no crowd.
+        assert_eq!(share_of_core(135, 0, 0, usize::MAX), 1);
     }
 
     #[test]
