@@ -54,6 +54,8 @@ pub(crate) struct Launcher {
     pub name: &'static str,
     /// The number of ranks, where the launcher tells it.
     pub size: Option<usize>,
+    /// The number of ranks on this host, where the launcher tells it.
+    pub here: Option<usize>,
 }
 
 /// Ranks that are threads of one process, at most.
@@ -67,23 +69,22 @@ const SECONDS_MOST: u64 = 365 * 24 * 3600;
 /// How long silence of a rank is borne if nobody says otherwise.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The variables by which launchers make themselves known: name, rank, size.
-const LAUNCHERS: [(&str, &str, &str); 4] = [
-    ("Open MPI's mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("MPICH's mpiexec", "PMI_RANK", "PMI_SIZE"),
-    ("a PMIx launcher", "PMIX_RANK", "PMIX_SIZE"),
-    ("MVAPICH's launcher", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
+/// The variables by which launchers make themselves known: name, rank, size, ranks on this host. (Where `srun` speaks for one of
+/// them, it leaves out the last; `PMIx` has none.)
+const LAUNCHERS: [(&str, &str, &str, &str); 4] = [
+    ("Open MPI's mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    ("MPICH's mpiexec", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
+    ("a PMIx launcher", "PMIX_RANK", "PMIX_SIZE", ""),
+    ("MVAPICH's launcher", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE"),
 ];
-
-/// The variables by which they tell how many ranks they have started on this host: Open MPI's, MPICH's, MVAPICH's.
-const LOCAL_SIZES: [&str; 3] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"];
 
 /// The launcher of this process, if there is one.
 pub(crate) fn launcher() -> Option<Launcher> {
-    LAUNCHERS
-        .iter()
-        .find(|(_, rank, _)| std::env::var_os(rank).is_some())
-        .map(|(name, _, size)| Launcher { name, size: number_of(size).or_else(|| number_of(SLURM_SIZE)) })
+    LAUNCHERS.iter().find(|(_, rank, ..)| std::env::var_os(rank).is_some()).map(|(name, _, size, here)| Launcher {
+        name,
+        size: number_of(size).or_else(|| number_of(SLURM_SIZE)),
+        here: Some(*here).filter(|here| !here.is_empty()).and_then(number_of),
+    })
 }
 
 /// The number of tasks of the Slurm step that this process belongs to.
@@ -103,7 +104,7 @@ pub(crate) fn refuse_copies() -> Result<()> {
             ),
             "use srun --mpi=pmix (Open MPI) or --mpi=pmi2 (MPICH), or mpirun",
         )),
-        Some(Launcher { name, size }) if cfg!(not(feature = "mpi")) && size.is_none_or(|size| size > 1) => {
+        Some(Launcher { name, size, .. }) if cfg!(not(feature = "mpi")) && size.is_none_or(|size| size > 1) => {
             Err(Error::launch(
                 format!("{name} started this program, which was built without MPI: each copy would do all the work"),
                 "build it with the feature `mpi`, or start it without a launcher",
@@ -115,32 +116,31 @@ pub(crate) fn refuse_copies() -> Result<()> {
 
 /// The rank as the launcher numbers it; 0 without one.
 pub(crate) fn rank_from_environment() -> usize {
-    LAUNCHERS.iter().find_map(|(_, rank, _)| std::env::var(rank).ok()?.parse().ok()).unwrap_or(0)
-}
-
-/// How many ranks of this job the launcher has started on this host, where it tells. (Slurm's does not.)
-fn ranks_here() -> Option<usize> {
-    LOCAL_SIZES.iter().find_map(|variable| number_of(variable))
+    LAUNCHERS.iter().find_map(|(_, rank, ..)| std::env::var(rank).ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// Whether the launcher has started all ranks of this job on this host; false where it does not tell. The same on all ranks.
 #[cfg(feature = "mpi")]
 pub(crate) fn all_ranks_are_here() -> bool {
-    launcher().and_then(|launcher| launcher.size).is_some_and(|size| ranks_here() == Some(size))
+    launcher().is_some_and(|launcher| launcher.here.is_some() && launcher.here == launcher.size)
 }
 
 /// How many ranks of this job share each core of this host; 1 where that is not known.
 pub(crate) fn ranks_per_core() -> u32 {
-    let quota = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
+    let ranks = launcher().and_then(|launcher| launcher.here).unwrap_or(1);
     // A rank may be bound to one core, and so may the script that it was started by; the machine's first process is not.
-    share_of_core(ranks_here().unwrap_or(1), cpus_of(Some(Pid::INIT)).len(), cpus_of(None).len(), quota)
+    let cores = cpus_of(Some(Pid::INIT)).len();
+    share_of_core(ranks, quota(cpus_of(None).len()).map_or(cores, |quota| quota.min(cores)))
 }
 
-/// So many ranks, on a machine or in a container of so many cores, of which this one may use some; `quota` is less than them
-/// where a container is allowed less time.
-fn share_of_core(ranks: usize, cores: usize, own: usize, quota: usize) -> u32 {
-    let cores = if quota < own { quota.min(cores) } else { cores };
+fn share_of_core(ranks: usize, cores: usize) -> u32 {
+    // Cores that cannot be asked for are enough.
     if cores == 0 { 1 } else { u32::try_from(ranks.div_ceil(cores)).unwrap_or(u32::MAX).max(1) }
+}
+
+/// How many cores' time a container is allowed, where that is less than the cores that it is shown.
+fn quota(shown: usize) -> Option<usize> {
+    std::thread::available_parallelism().ok().map(std::num::NonZero::get).filter(|quota| *quota < shown)
 }
 
 pub(crate) fn host_name() -> String {
@@ -251,9 +251,7 @@ pub(crate) fn leave_word(reason: impl std::fmt::Display) {
 impl Introduction {
     pub fn of_this_process() -> Result<Self> {
         let (mut cpus, mut launcher_cpus) = (cpus_of(None), cpus_of(getppid()));
-        // A container may be allowed less time than it is shown cores.
-        let quota = std::thread::available_parallelism().map_or(cpus.len(), std::num::NonZero::get);
-        if quota < cpus.len() {
+        if let Some(quota) = quota(cpus.len()) {
             cpus.truncate(quota);
             launcher_cpus.clone_from(&cpus);
         }
@@ -306,8 +304,8 @@ impl Program {
     }
 }
 
-/// Of the parts that are loaded, which are all that runs. The rest is for debuggers and often nine tenths of the file: many
-/// ranks on a host would read gigabytes of it. A file of another format counts as a whole.
+/// Of the parts that are loaded, which are all that runs. The rest, often most of the file, is for debuggers, and every rank of a
+/// host would read it. A file of another format counts as a whole.
 fn checksum(file: &mut File, length: u64) -> std::io::Result<u32> {
     let cache = ReadCache::new(&mut *file);
     let parts = object::File::parse(&cache).map(|program| program.segments().map(|part| part.file_range()).collect());
@@ -470,13 +468,12 @@ mod tests {
 
     #[test]
     fn ranks_are_a_crowd_only_where_the_machine_has_few_cores_for_them() {
-        // On two cores; the same in a container that is shown 64 of them; with a core for each, bound to it or not.
-        assert_eq!(share_of_core(135, 2, 2, 2), 68);
-        assert_eq!(share_of_core(135, 64, 64, 2), 68);
-        assert_eq!(share_of_core(64, 64, 1, 1), 1);
-        assert_eq!(share_of_core(64, 64, 64, 64), 1);
+        assert_eq!(
+            [(135, 2), (64, 64), (1, 64), (65, 64)].map(|(ranks, cores)| share_of_core(ranks, cores)),
+            [68, 1, 1, 2]
+        );
         // What cannot be asked is no crowd.
-        assert_eq!(share_of_core(135, 0, 0, usize::MAX), 1);
+        assert_eq!(share_of_core(135, 0), 1);
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl World {
     /// It is not the one that Rankfold's own messages use. Calls on it must not overlap with calls of this world.
     ///
     /// Where one host has all ranks, and more than eight to each core, [`init`](crate::init) starts MPICH 4.0 as if every rank had
-    /// a host of its own, since it starts three times as fast then: `MPI_Comm_split_type` finds one rank on each. With
+    /// a host of its own, since it starts faster then: `MPI_Comm_split_type` finds one rank on each. With
     /// `MPIR_CVAR_NOLOCAL=0` in the environment it finds them all.
     ///
     /// # Examples

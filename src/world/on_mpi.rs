@@ -91,7 +91,7 @@ fn all_agree(transport: &mut Mpi, own: &Result<()>) -> Result<()> {
 /// A launcher that has started several ranks, of which MPI sees one, is another MPI's.
 fn all_alone(launcher: &Launcher) -> Result<()> {
     match launcher {
-        Launcher { name, size: Some(size) } if *size > 1 => Err(Error::launch(
+        Launcher { name, size: Some(size), .. } if *size > 1 => Err(Error::launch(
             format!(
                 "{name} started {size} ranks, but {} sees one: they belong to different MPIs",
                 transport::library_version()

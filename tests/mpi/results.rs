@@ -33,8 +33,9 @@ fn a_crowd_of_ranks_has_the_same_results() {
         return;
     }
     let command = ["test-spmd", "results"];
+    let alone = run_alone(&[], &command);
     let ended = mpirun.run(ranks, &command);
-    assert_eq!(ended.output(), run_alone(&[], &command).output(), "{ended}");
+    assert_eq!(ended.output(), alone.output(), "{ended}");
     if !mpirun.is_openmpi() {
         // The ranks of one host are a crowd, and that of the other is alone: they must not start MPI in different ways. Where
         // nobody is asked for the hosts, they may have any name.
@@ -42,7 +43,7 @@ fn a_crowd_of_ranks_has_the_same_results() {
         hosts.args(["-launcher", "fork", "-hosts", &format!("crowded:{ranks},free:1"), "-n", &(ranks + 1).to_string()]);
         hosts.arg(program(command[0])).arg(command[1]);
         let ended = run(hosts, HANGS);
-        assert_eq!(ended.output(), run_alone(&[], &command).output(), "{ended}");
+        assert_eq!(ended.output(), alone.output(), "{ended}");
     }
 }
 
