@@ -31,6 +31,8 @@ const SLEEP_MEETING: Duration = Duration::from_micros(200);
 const SLEEP_IN_FLIGHT: Duration = Duration::from_micros(50);
 /// Rank 0 keeps nobody waiting for longer.
 const SLEEP_SERVING: Duration = Duration::from_millis(5);
+/// A look takes about 30 µs, so that a rank that has been idle for long takes half a percent of a core.
+const SLEEP_IDLE: Duration = Duration::from_millis(5);
 /// 135 idle ranks that wake 25 times a second each take about a tenth of a core together.
 const SLEEP_MOST: Duration = Duration::from_millis(40);
 
@@ -112,7 +114,7 @@ fn time_to_sleep(mood: Mood, idle: Duration, crowd: u32) -> Duration {
         // The sleeps of all steps add up, so that it is worth some polls that find nothing.
         Mood::Meeting => SLEEP_MEETING * crowd.div_ceil(4),
         Mood::Serving | Mood::Saturated => SLEEP_SERVING,
-        Mood::Busy | Mood::Starving => SLEEP_MOST,
+        Mood::Busy | Mood::Starving => SLEEP_IDLE * crowd,
     };
     let least = if mood == Mood::Saturated { SLEEP_LEAST_SATURATED } else { SLEEP_LEAST };
     let share = if crowd > 1 { 2 } else { 8 };

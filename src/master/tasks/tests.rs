@@ -252,13 +252,27 @@ fn who_waits_for_what_actors_have_is_known_with_them() {
 }
 
 #[test]
+fn a_rank_has_two_tasks_or_as_many_short_ones_as_last_until_it_is_given_more() {
+    for (seconds, most) in [(1e-6, 4096), (1e-3, 5), (0.1, 2)] {
+        let mut tasks = tasks(&[1]);
+        submit(&mut tasks, 0, &[]);
+        assert_eq!(actions(&mut tasks), ["0 on 0 with []"]);
+        tasks.handle(Event::Ended { worker: 0, task: 0, ending: Ending::Small { seconds } });
+        (1..10_000).for_each(|task| submit(&mut tasks, task, &[]));
+        let given = actions(&mut tasks).into_iter().filter(|action| action.contains(" on 0 with ")).count();
+        assert_eq!(given, most, "tasks of {seconds} s");
+    }
+}
+
+#[test]
 fn a_call_behind_one_that_waits_takes_no_place_from_what_that_waits_for() {
     let mut tasks = tasks(&[1]);
     submit_actor(&mut tasks, 0, "");
     run(&mut tasks);
     submit(&mut tasks, 1, &[]);
     for call in [2, 3] {
-        let order = Order { actor: Some(0), needs: vec![0], ..Order::default() };
+        // Of a kind that nobody knows yet: the rank is given no more than two.
+        let order = Order { actor: Some(0), needs: vec![0], kind: 1, ..Order::default() };
         tasks.handle(Event::Submitted { task: call, order: order.into(), payload: Box::default() });
     }
     assert_eq!(actions(&mut tasks), ["1 on 0 with []", "2 on 0 with []"]);
