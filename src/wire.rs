@@ -170,7 +170,7 @@ pub(crate) enum Asked {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Submission {
     pub task: TaskId,
-    pub order: Box<Order>,
+    pub order: Order,
     pub name: String,
     pub code: Code,
     #[serde(with = "serde_bytes")]
@@ -183,7 +183,7 @@ pub(crate) struct Submission {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Told {
     /// It has come to its end; a small value comes along.
-    Settled { task: TaskId, failed: Option<Error>, small: Option<serde_bytes::ByteBuf>, timing: Option<Timing> },
+    Settled { task: TaskId, failed: Option<Error>, small: Option<serde_bytes::ByteBuf>, timing: Option<Box<Timing>> },
     /// Its value, which is wanted, is there.
     Bring { task: TaskId, from: usize, taken: bool },
     /// Its value is lost.

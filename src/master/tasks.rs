@@ -11,15 +11,18 @@ mod ends;
 mod handles;
 mod losses;
 mod placement;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use actors::Line;
 use demand::{Demand, Resources, shown};
 use placement::{Placement, Want};
 use serde::{Deserialize, Serialize};
+use table::Table;
 
 use crate::error::{Error, ErrorKind, Place};
 use crate::simulate::mutant::{Mutant, planted};
@@ -35,8 +38,8 @@ pub(crate) fn owner(task: TaskId) -> usize {
     (task / FIRST_OF_RANK) as usize
 }
 
-/// What is asked for with a task.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// What is asked for with a task. Many tasks may share one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
     /// Tasks of one kind take about equally long.
     pub kind: u64,
@@ -73,7 +76,7 @@ pub(crate) enum Event<P> {
     Begun,
     Submitted {
         task: TaskId,
-        order: Box<Order>,
+        order: Arc<Order>,
         payload: Box<P>,
     },
     /// A value that nobody has to make: rank 0 has it. It is small, or has so many bytes.
@@ -176,7 +179,7 @@ pub(crate) enum Source {
 
 #[derive(Debug)]
 pub(crate) struct Tasks<P> {
-    tasks: BTreeMap<TaskId, Task<P>>,
+    tasks: Table<Task<P>>,
     /// The calls of each actor that is there, or will be.
     lines: BTreeMap<TaskId, Line>,
     placement: Placement,
@@ -199,7 +202,7 @@ pub(crate) struct Tasks<P> {
 #[derive(Debug)]
 struct Task<P> {
     payload: Box<P>,
-    order: Box<Order>,
+    order: Arc<Order>,
     state: State,
     /// Values it needs that do not exist yet.
     lacks: usize,
@@ -262,7 +265,7 @@ impl<P> Tasks<P> {
     /// Workers without an entry in `resources` have none.
     pub fn new(places: &[Place], threads: &[u32], resources: &[Resources]) -> Self {
         Self {
-            tasks: BTreeMap::new(),
+            tasks: Table::new(),
             lines: BTreeMap::new(),
             placement: Placement::new(threads, resources),
             places: places.to_vec(),
@@ -280,21 +283,21 @@ impl<P> Tasks<P> {
 
     /// What the driver keeps with a task, while there is something to do with it.
     pub fn payload(&self, task: TaskId) -> Option<&P> {
-        self.tasks.get(&task).map(|task| &*task.payload)
+        self.tasks.get(task).map(|task| &*task.payload)
     }
 
     pub fn payload_mut(&mut self, task: TaskId) -> Option<&mut P> {
-        self.tasks.get_mut(&task).map(|task| &mut *task.payload)
+        self.tasks.get_mut(task).map(|task| &mut *task.payload)
     }
 
     /// What was asked for with a task.
     pub fn order(&self, task: TaskId) -> Option<&Order> {
-        self.tasks.get(&task).map(|task| &*task.order)
+        self.tasks.get(task).map(|task| &*task.order)
     }
 
     /// The tasks and values that are known.
     pub fn known(&self) -> impl Iterator<Item = TaskId> {
-        self.tasks.keys().copied()
+        self.tasks.keys()
     }
 
     /// Tasks that will not run before an actor is gone, with what they need and the actors that have it.
@@ -357,7 +360,7 @@ impl<P> Tasks<P> {
     /// The next thing to do, or nothing.
     pub fn poll_action(&mut self) -> Option<Action> {
         if self.actions.is_empty() {
-            self.freed.drain(..).for_each(|task| drop(self.tasks.remove(&task)));
+            self.freed.drain(..).for_each(|task| drop(self.tasks.remove(task)));
             self.hand_out();
         }
         if self.actions.is_empty() && self.closed && self.open == 0 && !self.finished {
@@ -367,10 +370,10 @@ impl<P> Tasks<P> {
         self.actions.pop_front()
     }
 
-    fn submit(&mut self, task: TaskId, order: Box<Order>, payload: Box<P>) {
+    fn submit(&mut self, task: TaskId, order: Arc<Order>, payload: Box<P>) {
         let (mut failed, mut lacks) = (None, 0);
         for need in &order.needs {
-            match self.tasks.get_mut(need) {
+            match self.tasks.get_mut(*need) {
                 Some(Task { state: State::Failed(failure), .. }) => failed = Some(failure.of_who_needs()),
                 // A task may need one value twice.
                 Some(needed) => lacks += usize::from(needed.readers.insert(task) && !needed.state.is_settled()),
@@ -430,7 +433,7 @@ impl<P> Tasks<P> {
         let mut held: BTreeMap<usize, u64> = BTreeMap::new();
         for need in &entry.order.needs {
             // What everybody has is no reason to be anywhere.
-            if let Some(Task { state: State::Large { holders, coming, bytes }, .. }) = self.tasks.get(need)
+            if let Some(Task { state: State::Large { holders, coming, bytes }, .. }) = self.tasks.get(*need)
                 && holders.len() + coming.len() < self.places.len() - self.gone.len()
             {
                 holders.iter().chain(coming).for_each(|holder| *held.entry(*holder).or_default() += bytes);
@@ -445,12 +448,12 @@ impl<P> Tasks<P> {
         }
         let entry = &self.tasks[&task];
         let want = self.placement.place(task, &entry.order, &held);
-        self.tasks.get_mut(&task).expect("it is being placed").state = State::Placed(want);
+        self.tasks.get_mut(task).expect("it is being placed").state = State::Placed(want);
     }
 
     fn hand_out(&mut self) {
         while let Some((worker, task)) = self.placement.next() {
-            let entry = self.tasks.get_mut(&task).expect("what is placed is known");
+            let entry = self.tasks.get_mut(task).expect("what is placed is known");
             entry.state = State::Held(worker);
             entry.attempts += 1;
             self.placement.given(worker, task, &entry.order);
@@ -470,7 +473,7 @@ impl<P> Tasks<P> {
 
     /// Where a worker finds a value, which is on its way there from now on.
     fn source(&mut self, need: TaskId, worker: usize) -> Source {
-        match &mut self.tasks.get_mut(&need).expect("a value is kept while it is needed").state {
+        match &mut self.tasks.get_mut(need).expect("a value is kept while it is needed").state {
             State::Large { holders, .. } if holders.contains(&worker) => Source::At(worker),
             State::Large { holders, coming, .. } => {
                 coming.insert(worker);

@@ -4,6 +4,7 @@
 //! in its slot, and whoever waits for slots looks at them each time the bell rings.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -21,18 +22,20 @@ use crate::worker::kept::discard;
 use crate::worker::runner::{Made, Trouble};
 use crate::worker::usage::Usage;
 
-/// Who waits looks so long before it sleeps: most answers are there within it, and a sleep costs as much.
+/// Who waits looks so long before it sleeps, where the last one who waited had his answer by then: a sleep costs as much.
+/// Where answers take longer, looking would take the time of a core from those who compute them.
 const LOOKING: Duration = Duration::from_micros(50);
 
 /// A note that can wait does not wake a thread that would have woken as soon as this.
 const SOON: Duration = Duration::from_micros(200);
 
-/// Something for the transport's thread to do.
+/// Something for the transport's thread to do. There are as many of them as tasks where a program submits them faster than
+/// they can be placed: they are small.
 #[derive(Debug)]
 pub(crate) enum Note {
     Submit {
         task: TaskId,
-        order: Box<Order>,
+        order: Arc<Order>,
         payload: Box<Payload>,
     },
     /// A value that rank 0 has, and that everybody is to have.
@@ -40,7 +43,7 @@ pub(crate) enum Note {
         task: TaskId,
         payload: Box<Payload>,
         /// Unless it is small.
-        large: Option<Large>,
+        large: Option<Box<Large>>,
     },
     Want {
         task: TaskId,
@@ -61,8 +64,7 @@ pub(crate) enum Note {
     /// A task was run here.
     Ended {
         task: TaskId,
-        result: Result<Made, Trouble>,
-        usage: Usage,
+        end: Box<End>,
     },
     /// Calls that wait here for an actor that has died.
     Returned(Vec<TaskId>),
@@ -72,6 +74,15 @@ pub(crate) enum Note {
         bytes: Vec<u8>,
     },
 }
+
+/// How a run of a task has ended, and what it took.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub result: Result<Made, Trouble>,
+    pub usage: Usage,
+}
+
+const _: () = assert!(size_of::<Note>() <= 40, "what is rare or large in a note goes behind a pointer");
 
 /// What rank 0 keeps with a task.
 #[derive(Debug)]
@@ -93,7 +104,7 @@ pub(crate) struct Payload {
     /// When it was submitted, or this rank heard of it; and when it was given to a rank.
     pub submitted: Instant,
     pub assigned: Option<Instant>,
-    pub timing: Option<Timing>,
+    pub timing: Option<Box<Timing>>,
 }
 
 impl Payload {
@@ -155,6 +166,8 @@ pub(crate) struct Desk {
     threads: OnceLock<Weak<Threads>>,
     notes: Mutex<Notes>,
     came: Condvar,
+    /// The last one who waited for slots would have looked in vain.
+    is_slow: AtomicBool,
     /// Those who wait for slots.
     waiting: Mutex<usize>,
     bell: Condvar,
@@ -164,11 +177,22 @@ pub(crate) struct Desk {
 struct Notes {
     notes: Vec<Note>,
     next: TaskId,
+    /// The order of the task that was submitted last: that of the next one is the same, most often.
+    order: Arc<Order>,
     /// The transport's thread sleeps, until then.
     sleeps: Option<Instant>,
     /// Nobody takes notes any more, because of that error if there is one.
     is_over: bool,
     why: Option<Error>,
+}
+
+impl Notes {
+    fn share(&mut self, order: Order) -> Arc<Order> {
+        if *self.order != order {
+            self.order = Arc::new(order);
+        }
+        Arc::clone(&self.order)
+    }
 }
 
 impl Desk {
@@ -178,6 +202,7 @@ impl Desk {
             threads: OnceLock::new(),
             notes: Mutex::default(),
             came: Condvar::new(),
+            is_slow: AtomicBool::new(false),
             waiting: Mutex::default(),
             bell: Condvar::new(),
         })
@@ -213,19 +238,24 @@ impl Desk {
     }
 
     /// Puts an order down, and gives the task its number; nobody takes it after the end.
-    pub fn submit(&self, order: Box<Order>, payload: Box<Payload>) -> Result<TaskId, Option<Error>> {
-        self.number(|task| Note::Submit { task, order, payload })
+    pub fn submit(&self, order: Order, payload: Box<Payload>) -> Result<TaskId, Option<Error>> {
+        self.add(|notes, task| Note::Submit { task, order: notes.share(order), payload })
     }
 
     /// Puts down a note about a task or value that has no number yet, and gives it one.
     pub fn number(&self, note: impl FnOnce(TaskId) -> Note) -> Result<TaskId, Option<Error>> {
+        self.add(|_, task| note(task))
+    }
+
+    fn add(&self, note: impl FnOnce(&mut Notes, TaskId) -> Note) -> Result<TaskId, Option<Error>> {
         let mut notes = lock(&self.notes);
         if notes.is_over {
             return Err(notes.why.clone());
         }
         let task = self.first + notes.next;
         notes.next += 1;
-        notes.notes.push(note(task));
+        let note = note(&mut notes, task);
+        notes.notes.push(note);
         self.wake(notes, |_| true);
         Ok(task)
     }
@@ -287,7 +317,8 @@ impl Desk {
             return Some(found);
         }
         let begun = Instant::now();
-        while begun.elapsed() < LOOKING {
+        let looking = if self.is_slow.load(Ordering::Relaxed) { Duration::ZERO } else { LOOKING };
+        while begun.elapsed() < looking {
             if let Some(found) = look() {
                 return Some(found);
             }
@@ -296,6 +327,7 @@ impl Desk {
         let away = self.give_way();
         let found = self.wait_for_the_bell(task, deadline, look);
         drop(away);
+        self.is_slow.store(begun.elapsed() > LOOKING, Ordering::Relaxed);
         stop_task_if_asked(task);
         found
     }
@@ -336,4 +368,17 @@ impl Desk {
 /// Why there is no value when the pool is over: because of an error, or because it was not waited for.
 pub(crate) fn over(error: Option<&Error>, name: &str) -> Error {
     error.cloned().unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_owned() }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_that_ask_for_the_same_share_what_they_ask_for() {
+        let (mut notes, urgent) = (Notes::default(), Order { priority: 1, ..Order::default() });
+        let [first, second, third] =
+            [Order::default(), Order::default(), urgent.clone()].map(|order| notes.share(order));
+        assert!(Arc::ptr_eq(&first, &second) && *third == urgent);
+    }
 }

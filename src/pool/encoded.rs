@@ -40,7 +40,7 @@ impl Encoded {
         let Self { name, code, arguments, needs } = self;
         (order.kind, order.needs, order.parent, order.depth) = (code.number(), needs, parent, depth);
         let payload = Payload::new(name, code, arguments, Some(Arc::default()));
-        Prepared { order: Box::new(order), payload: Box::new(payload) }
+        Prepared { order, payload: Box::new(payload) }
     }
 
     /// Submits a task of it.
@@ -63,7 +63,7 @@ impl Encoded {
 /// A task that can be submitted.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub order: Box<Order>,
+    pub order: Order,
     pub payload: Box<Payload>,
 }
 

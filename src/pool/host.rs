@@ -152,8 +152,8 @@ impl Host<'_> {
                 self.tell_of_the_end(None, false);
                 self.tasks.handle(Event::Closed);
             }
-            Note::Ended { task, result, usage } => {
-                let ended = self.server.ended(task, result, usage);
+            Note::Ended { task, end } => {
+                let ended = self.server.ended(task, *end);
                 self.on_ended(0, ended);
             }
             Note::Returned(tasks) => self.tasks.handle(Event::Returned { worker: 0, tasks }),
@@ -197,7 +197,7 @@ impl Host<'_> {
                 let may_run_again = order.restarts.is_some();
                 let payload =
                     Payload { timeout, backoff, may_run_again, ..Payload::new(name.into(), code, arguments, None) };
-                Event::Submitted { task, order, payload: Box::new(payload) }
+                Event::Submitted { task, order: Arc::new(order), payload: Box::new(payload) }
             }
             Asked::Want { task, taken } => Event::Wanted { task, taken },
             Asked::Release(task) => Event::Released { task },
@@ -230,7 +230,7 @@ impl Host<'_> {
         if let Some(payload) = &mut payload {
             let queued = payload.assigned.map_or(Duration::ZERO, |assigned| assigned - payload.submitted);
             let (waited, wall, cpu, peak_memory) = (usage.idle, usage.wall, usage.cpu, usage.peak);
-            payload.timing = Some(Timing { queued, waited, wall, cpu, peak_memory, rank: worker });
+            payload.timing = Some(Box::new(Timing { queued, waited, wall, cpu, peak_memory, rank: worker }));
         }
         let ending = match result {
             TaskResult::Small(bytes) => {
@@ -319,7 +319,7 @@ impl Host<'_> {
             payload.arguments = Vec::new();
         }
         let failed = failed.map(|error| error.in_call(&payload.name));
-        let timing = payload.timing.filter(|_| failed.is_none());
+        let timing = payload.timing.take().filter(|_| failed.is_none());
         if let Some(slot) = payload.slot.clone() {
             let value = payload.small.clone().map(|bytes| Arc::new(Kept::bytes(bytes, 0)));
             let outcome = failed.map_or(Ok(()), Err);

@@ -218,8 +218,8 @@ impl Serving<'_> {
         let (mut ended, mut asked, mut back) = (Vec::new(), Vec::new(), Vec::new());
         for note in notes {
             asked.extend(match note {
-                Note::Ended { task, result, usage } => {
-                    ended.push(self.server.ended(task, result, usage));
+                Note::Ended { task, end } => {
+                    ended.push(self.server.ended(task, *end));
                     None
                 }
                 Note::Returned(tasks) => {
@@ -235,6 +235,7 @@ impl Serving<'_> {
                     self.slots.insert(task, (slot, payload.name.clone()));
                     let Payload { name, code, arguments, timeout, backoff, .. } = *payload;
                     let name = name.into_owned();
+                    let order = Arc::unwrap_or_clone(order);
                     let submission = Submission { task, order, name, code, arguments, timeout, backoff };
                     Some(Asked::Submit(Box::new(submission)))
                 }

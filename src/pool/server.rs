@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::desk::{Desk, Note};
+use super::desk::{Desk, End, Note};
 use super::threads::{Late, Threads, Work};
 use crate::error::{Error, ErrorKind, Place};
 use crate::interrupt::Interrupts;
@@ -22,7 +22,7 @@ use crate::wire::{self, Assignment, EndedTask, Input, InputFrom, TaskResult, ToS
 use crate::worker::backlog::Job;
 use crate::worker::caught::catch;
 use crate::worker::kept::{Kept, Unfit, discard};
-use crate::worker::runner::{Cell, Made, Trouble};
+use crate::worker::runner::{Cell, Made};
 use crate::worker::store::{Memory, Store};
 use crate::worker::usage::Usage;
 
@@ -188,7 +188,8 @@ impl Server {
     }
 
     /// What is told of a task that was run here. A value that stays is kept.
-    pub fn ended(&mut self, task: TaskId, result: Result<Made, Trouble>, usage: Usage) -> EndedTask {
+    pub fn ended(&mut self, task: TaskId, end: End) -> EndedTask {
+        let End { result, usage } = end;
         let result = match result {
             Ok(Made::Small(bytes)) => TaskResult::Small(bytes),
             Ok(Made::Large(kept, bytes)) => {

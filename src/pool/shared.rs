@@ -88,7 +88,7 @@ impl Pool {
         // Nobody has seen it, so there is nothing to be done at its end.
         drop(slot.settle(Settled { outcome: Ok(()), value: kept, timing: None }));
         let payload = Payload { small, ..Payload::new(name.clone(), code, Vec::new(), Some(Arc::clone(&slot))) };
-        let task = self.desk.number(|task| Note::Give { task, payload: Box::new(payload), large });
+        let task = self.desk.number(|task| Note::Give { task, payload: Box::new(payload), large: large.map(Box::new) });
         let task = task.map_err(|why| over(why.as_ref(), &name))?;
         let (desk, places) = (Arc::clone(&self.desk), Arc::clone(&self.places));
         Ok(Shared(Arc::new(Remote::of(Handle { task, slot, desk, name, places, within: None }))))

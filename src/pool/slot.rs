@@ -17,7 +17,7 @@ pub(crate) struct Slot(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     outcome: Option<Result<(), Error>>,
-    timing: Option<Timing>,
+    timing: Option<Box<Timing>>,
     /// The value, once it is here.
     value: Option<Arc<Kept>>,
     /// Somebody waits for the value, wherever it is.
@@ -92,7 +92,7 @@ pub(crate) struct Settled {
     pub outcome: Result<(), Error>,
     /// Its value, if that is small.
     pub value: Option<Arc<Kept>>,
-    pub timing: Option<Timing>,
+    pub timing: Option<Box<Timing>>,
 }
 
 /// Somebody waits for the bell because of a task: without one, nobody rings it at the end of that.
@@ -161,7 +161,7 @@ impl Slot {
     }
 
     pub fn timing(&self) -> Option<Timing> {
-        lock(&self.0).timing
+        lock(&self.0).timing.as_deref().copied()
     }
 
     pub fn is_settled(&self) -> bool {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::desk::{Desk, Note};
+use super::desk::{Desk, End, Note};
 use super::server::Absent;
 use super::variables::Here;
 use crate::code::Entry;
@@ -249,7 +249,8 @@ impl Threads {
                 // Nobody would ever run it.
                 if let Some(Job { task, actor, .. }) = runs.backlog.next() {
                     let result = Err(Trouble::Internal(problem));
-                    let _ = self.desk.post(Note::Ended { task, result, usage: Usage::default() });
+                    let _ =
+                        self.desk.post(Note::Ended { task, end: Box::new(End { result, usage: Usage::default() }) });
                     actor.into_iter().for_each(|actor| runs.backlog.through(actor));
                 }
                 false
@@ -354,7 +355,7 @@ impl Threads {
         if let Err(Trouble::Dead) = result {
             back.insert(0, task);
         } else {
-            let note = Note::Ended { task, result, usage };
+            let note = Note::Ended { task, end: Box::new(End { result, usage }) };
             let _ = if goes_on { self.desk.post_at_leisure(note) } else { self.desk.post(note) };
         }
         if !back.is_empty() {

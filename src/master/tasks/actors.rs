@@ -6,6 +6,7 @@
 //! one that waits for tasks that it has submitted: those behind it keep no place from these.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Action, State, TaskId, Tasks};
 use crate::error::{Error, ErrorKind};
@@ -66,14 +67,14 @@ impl<P> Tasks<P> {
     /// Places the first call of an actor, if it can run.
     pub(super) fn advance(&mut self, actor: TaskId) {
         let Some(line) = self.lines.get(&actor) else { return };
-        let Some(State::Large { holders, .. }) = self.tasks.get(&actor).map(|entry| &entry.state) else { return };
+        let Some(State::Large { holders, .. }) = self.tasks.get(actor).map(|entry| &entry.state) else { return };
         let (Some(holder), Some(first)) = (holders.first().copied(), line.waiting.first().copied()) else { return };
         let is_free = line.placed.is_none() && (line.holding_back.is_empty() || planted(Mutant::LackingCallsIgnored));
-        let entry = self.tasks.get_mut(&first).expect("who stands in line is known");
+        let entry = self.tasks.get_mut(first).expect("who stands in line is known");
         if !is_free || entry.lacks > 0 || !matches!(entry.state, State::Waiting) {
             return;
         }
-        entry.order.on = Some(holder);
+        Arc::make_mut(&mut entry.order).on = Some(holder);
         let want = self.placement.place_anywhere(first, &entry.order);
         entry.state = State::Placed(want);
         self.lines.get_mut(&actor).expect("it was just there").placed = Some(first);
@@ -95,7 +96,7 @@ impl<P> Tasks<P> {
     /// in its place.
     pub(super) fn waits_inside(&mut self, worker: usize, task: TaskId) {
         self.placement.makes_room(worker, task);
-        let Some(actor) = self.tasks.get(&task).and_then(|entry| entry.order.actor) else { return };
+        let Some(actor) = self.tasks.get(task).and_then(|entry| entry.order.actor) else { return };
         let Some(line) = self.lines.get_mut(&actor).filter(|line| line.held.contains(&task)) else { return };
         line.holding_back.insert(task);
         line.held.iter().for_each(|call| self.placement.makes_room(worker, *call));
@@ -115,7 +116,7 @@ impl<P> Tasks<P> {
         line.came_back += 1;
         line.back.insert(call);
         let none_is_ending = line.held.is_subset(&line.back);
-        let Some(State::Large { holders, .. }) = self.tasks.get(&actor).map(|entry| &entry.state) else { return };
+        let Some(State::Large { holders, .. }) = self.tasks.get(actor).map(|entry| &entry.state) else { return };
         if line.came_back > CAME_BACK_MOST && none_is_ending && holders.first() == Some(&worker) {
             // The call that has ended it was given up before that was known.
             let (call, place) = (format!("actor {actor}"), self.places[worker].clone());
@@ -147,7 +148,7 @@ impl<P> Tasks<P> {
     /// The call that is placed is not, for the time being.
     fn displace(&mut self, actor: TaskId) {
         let Some(placed) = self.lines.get_mut(&actor).and_then(|line| line.placed.take()) else { return };
-        let entry = self.tasks.get_mut(&placed).expect("what is placed is known");
+        let entry = self.tasks.get_mut(placed).expect("what is placed is known");
         if let State::Placed(want) = entry.state {
             self.placement.forget(placed, &entry.order, want);
             entry.state = State::Waiting;
@@ -156,7 +157,7 @@ impl<P> Tasks<P> {
 
     /// Whether it is a call that was to run on a worker that is lost: what becomes of it is seen when its actor dies.
     pub(super) fn is_displaced_call(&mut self, task: TaskId) -> bool {
-        let entry = self.tasks.get_mut(&task).expect("what is placed is known");
+        let entry = self.tasks.get_mut(task).expect("what is placed is known");
         let Some(line) = entry.order.actor.and_then(|actor| self.lines.get_mut(&actor)) else { return false };
         line.placed = None;
         entry.state = State::Waiting;
@@ -165,7 +166,7 @@ impl<P> Tasks<P> {
 
     /// The state of an actor is gone, which was on this worker: it begins anew, or never runs again.
     pub(super) fn die(&mut self, actor: TaskId, worker: usize, error: &Error) {
-        if !self.tasks.get(&actor).is_some_and(|entry| matches!(entry.state, State::Large { .. })) {
+        if !self.tasks.get(actor).is_some_and(|entry| matches!(entry.state, State::Large { .. })) {
             return;
         }
         self.displace(actor);
@@ -181,11 +182,11 @@ impl<P> Tasks<P> {
             line.restarts -= 1;
         }
         line.is_dead = true;
-        let entry = self.tasks.get_mut(&actor).expect("it was just there");
+        let entry = self.tasks.get_mut(actor).expect("it was just there");
         (entry.state, entry.attempts) = (State::Waiting, 0);
         self.open += 1;
         for call in entry.readers.clone() {
-            if let Some(call) = self.tasks.get_mut(&call) {
+            if let Some(call) = self.tasks.get_mut(call) {
                 call.lacks += 1;
             }
         }
@@ -201,7 +202,7 @@ impl<P> Tasks<P> {
         line.is_dead = false;
         line.forgive();
         let needs = self.tasks[&actor].order.needs.clone();
-        let lost = needs.into_iter().find_map(|need| match self.tasks.get(&need).map(|entry| &entry.state) {
+        let lost = needs.into_iter().find_map(|need| match self.tasks.get(need).map(|entry| &entry.state) {
             Some(State::Failed(cause)) => Some(cause.of_who_needs()),
             _ => None,
         });

@@ -13,7 +13,7 @@ impl<P> Tasks<P> {
         if !(self.is_actor(task) && matches!(ending, Ending::Large { .. })) {
             self.placement.release(worker, task);
         }
-        let known = self.tasks.get(&task);
+        let known = self.tasks.get(task);
         let Some(entry) = known.filter(|entry| is_held(entry)) else {
             if planted(Mutant::SettledTwice) && known.is_some() {
                 self.actions.push_back(Action::Settle { task, failed: None });
@@ -44,7 +44,7 @@ impl<P> Tasks<P> {
                 self.placement.ended(worker, task, None);
                 if let Some(actor) = entry.order.actor.filter(|_| error.leaves_a_broken_state()) {
                     let cause = error.clone();
-                    self.tasks.get_mut(&task).expect("it has just ended").state = State::Waiting;
+                    self.tasks.get_mut(task).expect("it has just ended").state = State::Waiting;
                     self.fail(task, error);
                     return self.die(actor, worker, &cause);
                 }
@@ -53,7 +53,7 @@ impl<P> Tasks<P> {
                     self.rest(task);
                 } else {
                     let error = error.after(entry.attempts);
-                    self.tasks.get_mut(&task).expect("it has just ended").state = State::Waiting;
+                    self.tasks.get_mut(task).expect("it has just ended").state = State::Waiting;
                     self.fail(task, error);
                 }
             }
@@ -62,7 +62,7 @@ impl<P> Tasks<P> {
 
     /// A task that has failed is tried again, at once or after a while.
     fn rest(&mut self, task: TaskId) {
-        let entry = self.tasks.get_mut(&task).expect("it has just ended");
+        let entry = self.tasks.get_mut(task).expect("it has just ended");
         if !entry.order.rests {
             return self.place(task);
         }
@@ -71,7 +71,7 @@ impl<P> Tasks<P> {
     }
 
     pub(super) fn try_again(&mut self, task: TaskId) {
-        let Some(entry) = self.tasks.get_mut(&task).filter(|entry| matches!(entry.state, State::Resting)) else {
+        let Some(entry) = self.tasks.get_mut(task).filter(|entry| matches!(entry.state, State::Resting)) else {
             return;
         };
         entry.state = State::Waiting;
@@ -82,7 +82,7 @@ impl<P> Tasks<P> {
     /// Who has run a task has all that it needs.
     pub(super) fn has_read(&mut self, worker: usize, task: TaskId) {
         for need in self.tasks[&task].order.needs.clone() {
-            if let Some(Task { state: State::Large { holders, coming, .. }, .. }) = self.tasks.get_mut(&need)
+            if let Some(Task { state: State::Large { holders, coming, .. }, .. }) = self.tasks.get_mut(need)
                 && coming.remove(&worker)
             {
                 holders.push(worker);
@@ -93,7 +93,7 @@ impl<P> Tasks<P> {
     pub(super) fn take_back(&mut self, worker: usize, task: TaskId) {
         self.placement.returned(worker, task);
         self.placement.release(worker, task);
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        let Some(entry) = self.tasks.get_mut(task) else { return };
         if !matches!(entry.state, State::Held(holder) if holder == worker) {
             return;
         }
@@ -116,7 +116,7 @@ impl<P> Tasks<P> {
 
     /// A task has come to its end: tells who has a handle, and those who wait for the value.
     pub(super) fn settle(&mut self, task: TaskId, state: State) {
-        let entry = self.tasks.get_mut(&task).expect("it is being settled");
+        let entry = self.tasks.get_mut(task).expect("it is being settled");
         let failed = if let State::Failed(failure) = &state { Some(failure.clone()) } else { None };
         let first = if let State::Large { holders, .. } = &state { holders.first().copied() } else { None };
         entry.state = state;
@@ -144,7 +144,7 @@ impl<P> Tasks<P> {
             readers.into_iter().for_each(|reader| self.fail(reader, failure.of_who_needs()));
         } else {
             readers.iter().for_each(|reader| self.lacks_one_less(*reader));
-            self.tasks.get_mut(&task).expect("its readers are not through with it").readers = readers;
+            self.tasks.get_mut(task).expect("its readers are not through with it").readers = readers;
             self.advance(task);
         }
         actor.into_iter().for_each(|actor| self.leave_line(actor, task));
@@ -152,7 +152,7 @@ impl<P> Tasks<P> {
     }
 
     pub(super) fn lacks_one_less(&mut self, task: TaskId) {
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        let Some(entry) = self.tasks.get_mut(task) else { return };
         entry.lacks -= 1;
         if entry.lacks == 0 && matches!(entry.state, State::Waiting) {
             self.place(task);
@@ -161,7 +161,7 @@ impl<P> Tasks<P> {
 
     /// `reader` is through with a value.
     pub(super) fn read(&mut self, value: TaskId, reader: TaskId) {
-        let Some(entry) = self.tasks.get_mut(&value) else { return };
+        let Some(entry) = self.tasks.get_mut(value) else { return };
         entry.readers.remove(&reader);
         if entry.state.is_settled() {
             self.free_if_unused(value);
@@ -179,7 +179,7 @@ impl<P> Tasks<P> {
             if let Some((task, failure)) = self.failing.pop_front() {
                 self.fail_now(task, failure);
             } else if let Some(task) = self.unneeded.pop() {
-                if self.tasks.get(&task).is_some_and(|entry| !entry.is_needed() && !entry.state.is_settled()) {
+                if self.tasks.get(task).is_some_and(|entry| !entry.is_needed() && !entry.state.is_settled()) {
                     self.forget(task);
                 }
             } else {
@@ -189,7 +189,7 @@ impl<P> Tasks<P> {
     }
 
     fn fail_now(&mut self, task: TaskId, failure: Error) {
-        let Some(entry) = self.tasks.get(&task) else { return };
+        let Some(entry) = self.tasks.get(task) else { return };
         match &entry.state {
             State::Waiting | State::Resting => {}
             // It has what it needs, but nobody will hear of it.
@@ -201,7 +201,7 @@ impl<P> Tasks<P> {
     }
 
     pub(super) fn free_if_unused(&mut self, task: TaskId) {
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        let Some(entry) = self.tasks.get_mut(task) else { return };
         let has_readers = !entry.readers.is_empty() && !planted(Mutant::ReadersIgnored);
         let is_free = matches!(entry.state, State::Freed);
         if entry.handle != Handle::Gone || has_readers || !entry.state.is_settled() || is_free {

@@ -1,6 +1,7 @@
 //! What becomes of tasks when those who have handles on them want the value, let go, or change their mind.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Action, Handle, State, Task, TaskId, Tasks, cancelled};
 use crate::error::Error;
@@ -12,7 +13,7 @@ impl<P> Tasks<P> {
             None => State::Small,
             Some(bytes) => State::Large { holders: vec![0], coming: BTreeSet::new(), bytes },
         };
-        let (order, readers, handle) = (Box::default(), BTreeSet::new(), Handle::Held);
+        let (order, readers, handle) = (Arc::default(), BTreeSet::new(), Handle::Held);
         let entry =
             Task { payload, order, state, lacks: 0, readers, attempts: 0, handle, cancelled: false, is_told: true };
         self.tasks.insert(task, entry);
@@ -20,7 +21,7 @@ impl<P> Tasks<P> {
 
     /// A value is on its way to everybody from now on. False if there is no such value.
     pub fn spread(&mut self, task: TaskId) -> bool {
-        let Some(Task { state: State::Large { holders, coming, .. }, .. }) = self.tasks.get_mut(&task) else {
+        let Some(Task { state: State::Large { holders, coming, .. }, .. }) = self.tasks.get_mut(task) else {
             return false;
         };
         coming.extend(self.present.iter().filter(|worker| !holders.contains(worker)));
@@ -29,7 +30,7 @@ impl<P> Tasks<P> {
 
     /// The workers that have a value for sure, in order: none before it exists.
     pub fn holders(&self, task: TaskId) -> Result<Vec<usize>, Error> {
-        match self.tasks.get(&task).map(|task| &task.state) {
+        match self.tasks.get(task).map(|task| &task.state) {
             Some(State::Small) => Ok(vec![0]),
             Some(State::Large { holders, .. }) => {
                 let mut holders = holders.clone();
@@ -42,7 +43,7 @@ impl<P> Tasks<P> {
     }
 
     pub(super) fn cancel(&mut self, task: TaskId) {
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        let Some(entry) = self.tasks.get_mut(task) else { return };
         match entry.state {
             State::Waiting | State::Resting | State::Placed(_) => self.fail(task, cancelled(task)),
             State::Held(worker) => {
@@ -55,7 +56,7 @@ impl<P> Tasks<P> {
 
     pub(super) fn want(&mut self, task: TaskId, taken: bool) {
         // A rank that was given up may still say what it wants.
-        let Some(entry) = self.tasks.get_mut(&task).filter(|entry| entry.handle != Handle::Gone) else { return };
+        let Some(entry) = self.tasks.get_mut(task).filter(|entry| entry.handle != Handle::Gone) else { return };
         if !entry.state.is_settled() {
             entry.handle = if taken { Handle::Taken } else { Handle::Wanted };
             return;
@@ -74,8 +75,8 @@ impl<P> Tasks<P> {
 
     /// It is to run, whoever has a handle on it.
     pub(super) fn detach(&mut self, task: TaskId) {
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
-        entry.order.detached = true;
+        let Some(entry) = self.tasks.get_mut(task) else { return };
+        Arc::make_mut(&mut entry.order).detached = true;
         if let State::Failed(failure) = &entry.state {
             let failure = failure.clone();
             self.actions.push_back(Action::Tell { task, failure });
@@ -84,7 +85,7 @@ impl<P> Tasks<P> {
     }
 
     pub(super) fn release(&mut self, task: TaskId) {
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        let Some(entry) = self.tasks.get_mut(task) else { return };
         if planted(Mutant::ReleaseIgnored) {
             return;
         }
@@ -107,7 +108,7 @@ impl<P> Tasks<P> {
             State::Placed(want) => self.placement.forget(task, &entry.order, want),
             _ => {}
         }
-        let entry = self.tasks.remove(&task).expect("it was just there");
+        let entry = self.tasks.remove(task).expect("it was just there");
         self.open -= 1;
         self.lines.remove(&task);
         entry.order.actor.into_iter().for_each(|actor| self.leave_line(actor, task));
@@ -118,10 +119,10 @@ impl<P> Tasks<P> {
     pub(super) fn close(&mut self) {
         self.closed = true;
         // Tasks that still run have handles of their own.
-        let is_the_programs = |(_, entry): &(&TaskId, &Task<P>)| entry.order.parent.is_none();
-        let all: Vec<TaskId> = self.tasks.iter().filter(is_the_programs).map(|(task, _)| *task).collect();
+        let is_the_programs = |(_, entry): &(TaskId, &Task<P>)| entry.order.parent.is_none();
+        let all: Vec<TaskId> = self.tasks.iter().filter(is_the_programs).map(|(task, _)| task).collect();
         if planted(Mutant::DetachedDropped) {
-            self.tasks.values_mut().for_each(|entry| entry.order.detached = false);
+            self.tasks.iter_mut().for_each(|(_, entry)| Arc::make_mut(&mut entry.order).detached = false);
         }
         all.into_iter().rev().for_each(|task| self.release(task));
     }

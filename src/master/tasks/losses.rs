@@ -34,10 +34,10 @@ impl<P> Tasks<P> {
             }
         }
         let is_held = |entry: &Task<P>| matches!(entry.state, State::Held(holder) if holder == worker);
-        let held = self.tasks.iter().filter(|(_, entry)| is_held(entry)).map(|(task, _)| *task);
+        let held = self.tasks.iter().filter(|(_, entry)| is_held(entry)).map(|(task, _)| task);
         for task in held.collect::<Vec<_>>() {
             self.placement.release(worker, task);
-            let entry = self.tasks.get_mut(&task).expect("it was just there");
+            let entry = self.tasks.get_mut(task).expect("it was just there");
             entry.state = State::Waiting;
             if entry.cancelled {
                 self.fail(task, cancelled(task));
@@ -52,16 +52,16 @@ impl<P> Tasks<P> {
             }
         }
         // What its own tasks have submitted, nobody waits for.
-        let mine: Vec<TaskId> = self.tasks.keys().copied().filter(|task| owner(*task) == worker).collect();
+        let mine: Vec<TaskId> = self.tasks.keys().filter(|task| owner(*task) == worker).collect();
         if worker > 0 && !planted(Mutant::OrphansKept) {
             mine.into_iter().rev().for_each(|task| self.release(task));
         }
         let mut lost = Vec::new();
-        for (task, entry) in &mut self.tasks {
+        for (task, entry) in self.tasks.iter_mut() {
             if let State::Large { holders, coming, .. } = &mut entry.state {
                 holders.retain(|holder| *holder != worker);
                 coming.remove(&worker);
-                lost.extend(holders.is_empty().then_some(*task));
+                lost.extend(holders.is_empty().then_some(task));
             }
         }
         for task in lost {
@@ -70,7 +70,7 @@ impl<P> Tasks<P> {
     }
 
     pub(super) fn lose_value(&mut self, task: TaskId, error: &Error) {
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        let Some(entry) = self.tasks.get_mut(task) else { return };
         let state = std::mem::replace(&mut entry.state, State::Failed(error.clone()));
         if let State::Large { coming, .. } = state {
             // It may have come, but nobody knows.

@@ -48,10 +48,11 @@ impl Broadcasts {
 
 impl Host<'_> {
     /// A value that is here, and is to be everywhere.
-    pub(super) fn give(&mut self, task: TaskId, payload: Box<Payload>, large: Option<Large>) {
+    pub(super) fn give(&mut self, task: TaskId, payload: Box<Payload>, large: Option<Box<Large>>) {
         let bytes = large.as_ref().map(|large| large.length);
         self.tasks.handle(Event::Given { task, bytes, payload });
-        let Some(Large { kept, bytes, length }) = large else { return };
+        let Some(large) = large else { return };
+        let Large { kept, bytes, length } = *large;
         self.server.keep(task, Arc::new(kept), length);
         if self.rank.size() > 1 && self.rank.may_meet() {
             // What was freed meanwhile holds no memory while a rank is waited for.
