@@ -4,7 +4,7 @@
 //! in its slot, and whoever waits for slots looks at them each time the bell rings.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -22,9 +22,11 @@ use crate::worker::kept::discard;
 use crate::worker::runner::{Made, Trouble};
 use crate::worker::usage::Usage;
 
-/// Who waits looks so long before it sleeps, where the last one who waited had his answer by then: a sleep costs as much.
-/// Where answers take longer, looking would take the time of a core from those who compute them.
+/// Who waits looks so long before it sleeps, where answers are there within it: a sleep costs as much. Where they take
+/// longer, looking would take the time of a core from those who compute them.
 const LOOKING: Duration = Duration::from_micros(50);
+/// After waits in which it was, or would have been, in vain, one of so many looks nevertheless: to see whether it still is.
+const LOOKS_AGAIN: u32 = 16;
 
 /// A note that can wait does not wake a thread that would have woken as soon as this.
 const SOON: Duration = Duration::from_micros(200);
@@ -166,8 +168,8 @@ pub(crate) struct Desk {
     threads: OnceLock<Weak<Threads>>,
     notes: Mutex<Notes>,
     came: Condvar,
-    /// The last one who waited for slots would have looked in vain.
-    is_slow: AtomicBool,
+    /// Waits for slots, one after the other, whose answers were not there in time for who looks.
+    slow: AtomicU32,
     /// Those who wait for slots.
     waiting: Mutex<usize>,
     bell: Condvar,
@@ -177,7 +179,7 @@ pub(crate) struct Desk {
 struct Notes {
     notes: Vec<Note>,
     next: TaskId,
-    /// The order of the task that was submitted last: that of the next one is the same, most often.
+    /// What was asked for with one of the last tasks that need no values: the same as with the next one, most often.
     order: Arc<Order>,
     /// The transport's thread sleeps, until then.
     sleeps: Option<Instant>,
@@ -202,7 +204,7 @@ impl Desk {
             threads: OnceLock::new(),
             notes: Mutex::default(),
             came: Condvar::new(),
-            is_slow: AtomicBool::new(false),
+            slow: AtomicU32::new(0),
             waiting: Mutex::default(),
             bell: Condvar::new(),
         })
@@ -239,7 +241,11 @@ impl Desk {
 
     /// Puts an order down, and gives the task its number; nobody takes it after the end.
     pub fn submit(&self, order: Order, payload: Box<Payload>) -> Result<TaskId, Option<Error>> {
-        self.add(|notes, task| Note::Submit { task, order: notes.share(order), payload })
+        if order.needs.is_empty() && order.parent.is_none() {
+            return self.add(|notes, task| Note::Submit { task, order: notes.share(order), payload });
+        }
+        let order = Arc::new(order);
+        self.number(|task| Note::Submit { task, order, payload })
     }
 
     /// Puts down a note about a task or value that has no number yet, and gives it one.
@@ -317,17 +323,19 @@ impl Desk {
             return Some(found);
         }
         let begun = Instant::now();
-        let looking = if self.is_slow.load(Ordering::Relaxed) { Duration::ZERO } else { LOOKING };
-        while begun.elapsed() < looking {
+        let slow = self.slow.load(Ordering::Relaxed);
+        let is_early = |now: Instant| deadline.is_none_or(|deadline| now < deadline);
+        while looks_first(slow) && begun.elapsed() < LOOKING && is_early(Instant::now()) {
             if let Some(found) = look() {
+                self.slow.store(0, Ordering::Relaxed);
                 return Some(found);
             }
             std::thread::yield_now();
         }
         let away = self.give_way();
         let found = self.wait_for_the_bell(task, deadline, look);
+        self.slow.store(slow_waits(slow, begun.elapsed(), found.is_some()), Ordering::Relaxed);
         drop(away);
-        self.is_slow.store(begun.elapsed() > LOOKING, Ordering::Relaxed);
         stop_task_if_asked(task);
         found
     }
@@ -365,6 +373,22 @@ impl Desk {
     }
 }
 
+/// Whether it is worth looking, after so many waits in which it was not.
+fn looks_first(slow: u32) -> bool {
+    slow.is_multiple_of(LOOKS_AGAIN)
+}
+
+/// How many waits were too slow for who looks, after another one that took so long and has `found` something or not.
+fn slow_waits(slow: u32, took: Duration, found: bool) -> u32 {
+    if took > LOOKING {
+        slow.wrapping_add(1)
+    } else if found {
+        0
+    } else {
+        slow
+    }
+}
+
 /// Why there is no value when the pool is over: because of an error, or because it was not waited for.
 pub(crate) fn over(error: Option<&Error>, name: &str) -> Error {
     error.cloned().unwrap_or_else(|| ErrorKind::PoolIsOver { task: name.to_owned() }.into())
@@ -373,6 +397,15 @@ pub(crate) fn over(error: Option<&Error>, name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_looks_where_answers_are_fast_and_seldom_where_they_are_slow() {
+        let after = |slow, micros, found| slow_waits(slow, Duration::from_micros(micros), found);
+        let slow = (0..31).fold(0, |slow, _| after(slow, 1000, true));
+        assert_eq!(((1..=slow).filter(|slow| looks_first(*slow)).count(), looks_first(0)), (1, true));
+        // Who gives up at once has learned nothing.
+        assert_eq!((after(slow, 1, false), after(slow, 1000, false), after(slow, 10, true)), (slow, slow + 1, 0));
+    }
 
     #[test]
     fn tasks_that_ask_for_the_same_share_what_they_ask_for() {

@@ -483,7 +483,7 @@ impl Host<'_> {
         let mood = if self.broadcasts.is_under_way() {
             Mood::Meeting
         } else {
-            self.server.mood(Mood::Serving).unwrap_or_else(|| Mood::without_work(&self.rank.transport))
+            self.server.mood().unwrap_or_else(|| Mood::without_work(&self.rank.transport))
         };
         self.waiter.wait(mood, |sleep| self.desk.sleep(sleep));
     }

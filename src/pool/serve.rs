@@ -100,7 +100,7 @@ impl Serving<'_> {
                 let mood = if self.broadcast.is_some() {
                     Mood::Meeting
                 } else {
-                    self.server.mood(Mood::Busy).unwrap_or_else(|| Mood::without_work(&self.rank.transport))
+                    self.server.mood().unwrap_or_else(|| Mood::without_work(&self.rank.transport))
                 };
                 waiter.wait(mood, |sleep| self.desk.sleep(sleep));
             } else {

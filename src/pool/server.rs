@@ -237,9 +237,9 @@ impl Server {
         self.threads.here.count(traffic);
     }
 
-    /// How to wait while threads run something: `busy`, unless all of them do; nothing if none does.
-    pub fn mood(&self, busy: Mood) -> Option<Mood> {
-        self.threads.mood(busy)
+    /// How to wait while threads run something; nothing if none does.
+    pub fn mood(&self) -> Option<Mood> {
+        self.threads.mood()
     }
 
     /// Looks after what runs here: whom the time is up for, and who should have ended long ago.

@@ -199,12 +199,12 @@ impl Threads {
     }
 
     /// How a rank waits that has nothing to do but what its threads do; nothing if they do nothing.
-    pub fn mood(&self, busy: Mood) -> Option<Mood> {
+    pub fn mood(&self) -> Option<Mood> {
         let runs = lock(&self.runs);
         if runs.active >= self.pool.current_num_threads() {
             return Some(Mood::Saturated);
         }
-        (runs.active + runs.waiting > 0).then_some(busy)
+        (runs.active + runs.waiting > 0).then_some(Mood::Serving)
     }
 
     /// Changes what was not begun, and lets threads look at it.

@@ -31,7 +31,8 @@ const SLEEP_MEETING: Duration = Duration::from_micros(200);
 const SLEEP_IN_FLIGHT: Duration = Duration::from_micros(50);
 /// Rank 0 keeps nobody waiting for longer.
 const SLEEP_SERVING: Duration = Duration::from_millis(5);
-/// A look takes about 30 µs, so that a rank that has been idle for long takes half a percent of a core.
+/// Who has been idle for long keeps nobody waiting for longer, if it has a core of its own: a look takes about 30 µs, half a
+/// percent of that core's time. Ranks that share a core take no more of it together.
 const SLEEP_IDLE: Duration = Duration::from_millis(5);
 /// 135 idle ranks that wake 25 times a second each take about a tenth of a core together.
 const SLEEP_MOST: Duration = Duration::from_millis(40);
@@ -39,15 +40,12 @@ const SLEEP_MOST: Duration = Duration::from_millis(40);
 /// Where more ranks than this share a core, a rank that looks for messages takes the core from those that have some.
 const CROWD_LEAST: u32 = 8;
 
-/// The ranks that share each core, where that is a crowd; else 1.
-static CROWD: LazyLock<u32> = LazyLock::new(|| match crate::launch::ranks_per_core() {
-    crowd if crowd > CROWD_LEAST => crowd,
-    _ => 1,
-});
+/// The ranks that share each core.
+static SHARE: LazyLock<u32> = LazyLock::new(crate::launch::ranks_per_core);
 
 /// Whether so many ranks share each core that they have to give way to each other.
 pub(crate) fn is_crowded() -> bool {
-    *CROWD > 1
+    *SHARE > CROWD_LEAST
 }
 
 /// How long to wait before the next poll.
@@ -103,18 +101,20 @@ impl Waiter {
             return;
         }
         self.burst = if matches!(mood, Mood::Sending | Mood::Meeting) { BURST } else { 0 };
-        sleep(time_to_sleep(mood, idle, *CROWD));
+        sleep(time_to_sleep(mood, idle, *SHARE));
     }
 }
 
 /// How long a rank sleeps after it was idle for so long, where so many ranks share each core.
-fn time_to_sleep(mood: Mood, idle: Duration, crowd: u32) -> Duration {
+fn time_to_sleep(mood: Mood, idle: Duration, sharing: u32) -> Duration {
+    let crowd = if sharing > CROWD_LEAST { sharing } else { 1 };
     let most = match mood {
         Mood::Sending => SLEEP_IN_FLIGHT * crowd,
         // The sleeps of all steps add up, so that it is worth some polls that find nothing.
         Mood::Meeting => SLEEP_MEETING * crowd.div_ceil(4),
         Mood::Serving | Mood::Saturated => SLEEP_SERVING,
-        Mood::Busy | Mood::Starving => SLEEP_IDLE * crowd,
+        Mood::Starving => SLEEP_IDLE * sharing,
+        Mood::Busy => SLEEP_MOST,
     };
     let least = if mood == Mood::Saturated { SLEEP_LEAST_SATURATED } else { SLEEP_LEAST };
     let share = if crowd > 1 { 2 } else { 8 };
@@ -164,6 +164,12 @@ mod tests {
             }
             assert!((SLEEP_LEAST..=SLEEP_LEAST_SATURATED).contains(&least), "{mood:?} {least:?}");
         }
+    }
+
+    #[test]
+    fn who_has_been_idle_for_long_looks_as_often_as_its_share_of_a_core_allows() {
+        let long = |sharing| time_to_sleep(Mood::Starving, Duration::from_secs(3600), sharing);
+        assert_eq!([1, 4, 8, 67].map(long), [SLEEP_IDLE, SLEEP_IDLE * 4, SLEEP_MOST, SLEEP_MOST]);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::ops::Index;
 
 use super::TaskId;
 
-/// Tasks in a block: a block is kept for as long as one of them is there.
-const TOGETHER: usize = 32;
+/// Tasks in a block. It is kept for as long as one of them is there, so that a task that outlives its neighbours takes the
+/// place of so many.
+const TOGETHER: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Table<T> {
