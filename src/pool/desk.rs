@@ -324,8 +324,8 @@ impl Desk {
         }
         let begun = Instant::now();
         let slow = self.slow.load(Ordering::Relaxed);
-        let is_early = |now: Instant| deadline.is_none_or(|deadline| now < deadline);
-        while looks_first(slow) && begun.elapsed() < LOOKING && is_early(Instant::now()) {
+        let until = deadline.map_or(begun + LOOKING, |deadline| deadline.min(begun + LOOKING));
+        while looks_first(slow) && Instant::now() < until {
             if let Some(found) = look() {
                 self.slow.store(0, Ordering::Relaxed);
                 return Some(found);

@@ -31,10 +31,10 @@ const SLEEP_MEETING: Duration = Duration::from_micros(200);
 const SLEEP_IN_FLIGHT: Duration = Duration::from_micros(50);
 /// Rank 0 keeps nobody waiting for longer.
 const SLEEP_SERVING: Duration = Duration::from_millis(5);
-/// Who has been idle for long keeps nobody waiting for longer, if it has a core of its own: a look takes about 30 µs, half a
-/// percent of that core's time. Ranks that share a core take no more of it together.
+/// Who has been idle for long keeps nobody waiting for longer, if it has a core of its own: two hundred looks a
+/// second take about a percent of that core's time. Ranks that share a core take no more of it together.
 const SLEEP_IDLE: Duration = Duration::from_millis(5);
-/// 135 idle ranks that wake 25 times a second each take about a tenth of a core together.
+/// 135 idle ranks that wake 25 times a second each take less than a fifth of a core together.
 const SLEEP_MOST: Duration = Duration::from_millis(40);
 
 /// Where more ranks than this share a core, a rank that looks for messages takes the core from those that have some.
@@ -45,7 +45,11 @@ static SHARE: LazyLock<u32> = LazyLock::new(crate::launch::ranks_per_core);
 
 /// Whether so many ranks share each core that they have to give way to each other.
 pub(crate) fn is_crowded() -> bool {
-    *SHARE > CROWD_LEAST
+    is_crowd(*SHARE)
+}
+
+fn is_crowd(sharing: u32) -> bool {
+    sharing > CROWD_LEAST
 }
 
 /// How long to wait before the next poll.
@@ -107,7 +111,7 @@ impl Waiter {
 
 /// How long a rank sleeps after it was idle for so long, where so many ranks share each core.
 fn time_to_sleep(mood: Mood, idle: Duration, sharing: u32) -> Duration {
-    let crowd = if sharing > CROWD_LEAST { sharing } else { 1 };
+    let crowd = if is_crowd(sharing) { sharing } else { 1 };
     let most = match mood {
         Mood::Sending => SLEEP_IN_FLIGHT * crowd,
         // The sleeps of all steps add up, so that it is worth some polls that find nothing.
@@ -117,8 +121,8 @@ fn time_to_sleep(mood: Mood, idle: Duration, sharing: u32) -> Duration {
         Mood::Busy => SLEEP_MOST,
     };
     let least = if mood == Mood::Saturated { SLEEP_LEAST_SATURATED } else { SLEEP_LEAST };
-    let share = if crowd > 1 { 2 } else { 8 };
-    (idle / share).max(least * crowd).min(most.min(SLEEP_MOST))
+    let part = if crowd > 1 { 2 } else { 8 };
+    (idle / part).max(least * crowd).min(most.min(SLEEP_MOST))
 }
 
 /// Asks the kernel to end this thread's sleeps on time; by default they last 50 µs longer. Not in a crowd.

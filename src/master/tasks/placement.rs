@@ -14,8 +14,8 @@ use super::demand::{Demand, Resources};
 use super::{Order, TaskId};
 use crate::simulate::mutant::{Mutant, planted};
 
-/// A worker is given tasks ahead for this long, in nanoseconds of each of its threads: rank 0 may be late by as much as the
-/// time that a kernel leaves a busy core to another thread (about 3 ms), where its cores compute, too.
+/// A worker is given tasks ahead for this long, in nanoseconds of each of its threads: rank 0 may be late by as long as a
+/// kernel leaves a busy core to another thread, which is some milliseconds, where its cores compute, too.
 const HORIZON: u64 = 5_000_000;
 /// A worker has at most so many tasks that it has not ended.
 const MOST: usize = 4096;
