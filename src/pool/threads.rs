@@ -23,7 +23,7 @@ use crate::rank::Rank;
 use crate::transport::wait::Mood;
 use crate::worker::backlog::{Backlog, Job};
 use crate::worker::kept::{Kept, discard};
-use crate::worker::runner::{self, Cell, Made, Trouble};
+use crate::worker::runner::{self, Cell, Trouble};
 use crate::worker::usage::{Meter, Usage};
 
 /// While more tasks than these wait for others, another one begins only after a pause: what they wait for is on its way,
@@ -84,8 +84,7 @@ pub(super) struct Work {
 /// A run of a task that has ended on this thread.
 struct Ended {
     run: (TaskId, u64),
-    result: Result<Made, Trouble>,
-    usage: Usage,
+    end: Box<End>,
     actor: Option<TaskId>,
 }
 
@@ -341,21 +340,21 @@ impl Threads {
             Err(Trouble::Panicked(_)) if current.has_stopped.get() => Err(Trouble::Stopped),
             result => result,
         };
-        Ended { run: (task, number), result, usage, actor: actor.map(|(actor, _)| actor) }
+        Ended { run: (task, number), end: Box::new(End { result, usage }), actor: actor.map(|(actor, _)| actor) }
     }
 
     /// Tells of a run that has ended here: later, if this thread goes on with another.
     fn tell(&self, told: Told, goes_on: bool) {
-        let Told { ended: Ended { run: (task, _), result, usage, .. }, counts, mut back } = told;
+        let Told { ended: Ended { run: (task, _), end, .. }, counts, mut back } = told;
         if !counts {
             // It was given up, and nobody wants to hear of it.
-            return discard(result);
+            return discard(end.result);
         }
         // After the end nobody wants to hear of any.
-        if let Err(Trouble::Dead) = result {
+        if let Err(Trouble::Dead) = end.result {
             back.insert(0, task);
         } else {
-            let note = Note::Ended { task, end: Box::new(End { result, usage }) };
+            let note = Note::Ended { task, end };
             let _ = if goes_on { self.desk.post_at_leisure(note) } else { self.desk.post(note) };
         }
         if !back.is_empty() {
@@ -438,7 +437,7 @@ impl Runs {
     /// A run has ended, and the next call of its actor can begin.
     fn end(&mut self, ended: Ended) -> Told {
         let (counts, mut back) = (self.is_still(ended.run), Vec::new());
-        match (&ended.result, ended.actor) {
+        match (&ended.end.result, ended.actor) {
             _ if !counts => {}
             (Err(Trouble::Panicked(_) | Trouble::Dead), Some(actor)) => back = self.backlog.dissolve(actor),
             (_, Some(actor)) => self.backlog.through(actor),
