@@ -79,6 +79,12 @@ pub(crate) enum Event<P> {
         order: Arc<Order>,
         payload: Box<P>,
     },
+    /// The same, of a task that asks for nothing, and that whoever waits for it on rank 0 runs there already.
+    Claimed {
+        task: TaskId,
+        order: Arc<Order>,
+        payload: Box<P>,
+    },
     /// A value that nobody has to make: rank 0 has it. It is small, or has so many bytes.
     Given {
         task: TaskId,
@@ -255,6 +261,11 @@ impl State {
 }
 
 impl<P> Task<P> {
+    fn begin(&mut self, worker: usize) {
+        self.state = State::Held(worker);
+        self.attempts += 1;
+    }
+
     /// Whether anything comes of running it.
     fn is_needed(&self) -> bool {
         self.handle != Handle::Gone || self.order.detached || !self.readers.is_empty()
@@ -341,6 +352,10 @@ impl<P> Tasks<P> {
             // Nobody listens any more.
             Event::Submitted { task, .. } if self.gone.contains_key(&owner(task)) => {}
             Event::Submitted { task, order, payload } => self.submit(task, order, payload),
+            Event::Claimed { task, order, payload } => {
+                self.submit(task, order, payload);
+                self.claim(task);
+            }
             Event::Given { task, bytes, payload } => self.give(task, bytes, payload),
             Event::Wanted { task, taken } => self.want(task, taken),
             Event::Released { task } => self.release(task),
@@ -451,11 +466,22 @@ impl<P> Tasks<P> {
         self.tasks.get_mut(task).expect("it is being placed").state = State::Placed(want);
     }
 
+    /// A task that could run anywhere has begun on rank 0.
+    fn claim(&mut self, task: TaskId) {
+        let entry = self.tasks.get_mut(task).expect("it was just submitted");
+        if let State::Placed(want) = entry.state
+            && !planted(Mutant::ClaimForgotten)
+        {
+            self.placement.forget(task, &entry.order, want);
+            entry.begin(0);
+            self.placement.given(0, task, &entry.order);
+        }
+    }
+
     fn hand_out(&mut self) {
         while let Some((worker, task)) = self.placement.next() {
             let entry = self.tasks.get_mut(task).expect("what is placed is known");
-            entry.state = State::Held(worker);
-            entry.attempts += 1;
+            entry.begin(worker);
             self.placement.given(worker, task, &entry.order);
             let (needs, actor) = (entry.order.needs.clone(), entry.order.actor);
             let values = needs.into_iter().filter(|need| Some(*need) != actor);

@@ -4,7 +4,7 @@
 //! in its slot, and whoever waits for slots looks at them each time the bell rings.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shared::Large;
 use super::slot::Slot;
-use super::threads::{Away, Threads, is_asked_to_stop, stop_task_if_asked};
+use super::threads::{Away, Threads, is_asked_to_stop, is_in_a_task, stop_task_if_asked};
 use crate::code::Code;
 use crate::error::{Error, ErrorKind};
 use crate::lock::lock;
@@ -27,6 +27,9 @@ use crate::worker::usage::Usage;
 const LOOKING: Duration = Duration::from_micros(50);
 /// After waits in which it was, or would have been, in vain, one of so many looks nevertheless: to see whether it still is.
 const LOOKS_AGAIN: u32 = 16;
+
+/// Who waits for a task that takes less time than this runs it himself, if he can: others would hear of it no sooner.
+const QUICK: Duration = Duration::from_micros(20);
 
 /// A note that can wait does not wake a thread that would have woken as soon as this.
 const SOON: Duration = Duration::from_micros(200);
@@ -103,7 +106,7 @@ pub(crate) struct Payload {
     pub slot: Option<Arc<Slot>>,
     /// Its value, if that is small.
     pub small: Option<Arc<Vec<u8>>>,
-    /// When it was submitted, or this rank heard of it; and when it was given to a rank.
+    /// When it was submitted, or this rank heard of it; and when it was given to a rank, or begun by whoever waits for it.
     pub submitted: Instant,
     pub assigned: Option<Instant>,
     pub timing: Option<Box<Timing>>,
@@ -159,6 +162,22 @@ pub struct Timing {
     pub rank: usize,
 }
 
+impl Timing {
+    pub(crate) fn of(usage: &Usage, queued: Duration, rank: usize) -> Self {
+        let Usage { idle, wall, cpu, peak, .. } = *usage;
+        Self { queued, waited: idle, wall, cpu, peak_memory: peak, rank }
+    }
+}
+
+/// A task that whoever waits for it runs himself.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub code: Code,
+    pub arguments: Vec<u8>,
+    /// Since it was submitted.
+    pub queued: Duration,
+}
+
 /// The notes, and the bell.
 #[derive(Debug)]
 pub(crate) struct Desk {
@@ -170,6 +189,8 @@ pub(crate) struct Desk {
     came: Condvar,
     /// Waits for slots, one after the other, whose answers were not there in time for who looks.
     slow: AtomicU32,
+    /// The function of the task that was waited for last, if it was quick; otherwise 0, where no function is.
+    quick: AtomicU64,
     /// Those who wait for slots.
     waiting: Mutex<usize>,
     bell: Condvar,
@@ -205,6 +226,7 @@ impl Desk {
             notes: Mutex::default(),
             came: Condvar::new(),
             slow: AtomicU32::new(0),
+            quick: AtomicU64::new(0),
             waiting: Mutex::default(),
             bell: Condvar::new(),
         })
@@ -279,6 +301,38 @@ impl Desk {
         std::mem::take(&mut lock(&self.notes).notes)
     }
 
+    /// Somebody has waited for a task, which took so long.
+    pub fn learn(&self, code: Code, took: Duration) {
+        self.quick.store(if took < QUICK { code.number() } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// Whoever waits for the task that was submitted last begins it himself, if it is a quick one that asks for nothing and
+    /// nobody has taken it. The note stays.
+    pub fn claim(&self, task: TaskId) -> Option<Claim> {
+        let quick = self.quick.load(Ordering::Relaxed);
+        if quick == 0 {
+            return None;
+        }
+        let mut notes = lock(&self.notes);
+        let Some(Note::Submit { task: last, order, payload }) = notes.notes.last_mut() else { return None };
+        let asks_for_nothing = **order == Order { kind: quick, ..Order::default() } && payload.timeout.is_none();
+        if *last != task || !asks_for_nothing || payload.assigned.is_some() {
+            return None;
+        }
+        let now = Instant::now();
+        payload.assigned = Some(now);
+        // It is not tried again, so that nobody else needs them.
+        let arguments = std::mem::take(&mut payload.arguments);
+        Some(Claim { code: payload.code, arguments, queued: now - payload.submitted })
+    }
+
+    /// Who waits for this task may run it himself.
+    pub fn help(&self, task: TaskId, slot: &Slot) {
+        if let Some(threads) = self.threads.get().and_then(Weak::upgrade) {
+            threads.help(task, slot);
+        }
+    }
+
     /// For the transport's thread: sleeps until there is a note, or for this long.
     pub fn sleep(&self, most: Duration) {
         let mut notes = lock(&self.notes);
@@ -342,7 +396,8 @@ impl Desk {
 
     /// While it lasts, another task may run in place of the one that this thread waits in, if it is in one.
     pub fn give_way(&self) -> Option<Away> {
-        let threads = rayon::current_thread_index().and_then(|_| self.threads.get()?.upgrade());
+        let may_be_in_one = rayon::current_thread_index().is_some() || is_in_a_task();
+        let threads = self.threads.get().filter(|_| may_be_in_one).and_then(Weak::upgrade);
         threads.as_ref().map(Threads::give_way)
     }
 

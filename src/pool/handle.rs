@@ -33,6 +33,7 @@ impl Handle {
 
     /// Waits for the value.
     pub fn bring(&self, taken: bool) -> Result<Arc<Kept>> {
+        self.desk.help(self.task, &self.slot);
         self.ask(taken);
         let _watch = self.slot.watch();
         self.desk.wait(self.within, None, || self.slot.value()).expect("without a deadline it waits for an end")
@@ -40,6 +41,7 @@ impl Handle {
 
     /// Waits for the end of the task.
     pub fn wait(&self) -> Result<()> {
+        self.desk.help(self.task, &self.slot);
         let _watch = self.slot.watch();
         self.desk.wait(self.within, None, || self.slot.outcome()).expect("without a deadline it waits for an end")
     }

@@ -139,7 +139,11 @@ impl Host<'_> {
 
     fn on_note(&mut self, note: Note) -> Result<(), Error> {
         match note {
-            Note::Submit { task, order, payload } => self.tasks.handle(Event::Submitted { task, order, payload }),
+            Note::Submit { task, order, payload } => self.tasks.handle(if payload.assigned.is_some() {
+                Event::Claimed { task, order, payload }
+            } else {
+                Event::Submitted { task, order, payload }
+            }),
             Note::Give { task, payload, large } => self.give(task, payload, large),
             // Nobody may wait for the answer any more.
             Note::Locate { task, answer } => drop(answer.send(self.tasks.holders(task))),
@@ -229,8 +233,7 @@ impl Host<'_> {
         let mut payload = self.tasks.payload_mut(task);
         if let Some(payload) = &mut payload {
             let queued = payload.assigned.map_or(Duration::ZERO, |assigned| assigned - payload.submitted);
-            let (waited, wall, cpu, peak_memory) = (usage.idle, usage.wall, usage.cpu, usage.peak);
-            payload.timing = Some(Box::new(Timing { queued, waited, wall, cpu, peak_memory, rank: worker }));
+            payload.timing = Some(Box::new(Timing::of(&usage, queued, worker)));
         }
         let ending = match result {
             TaskResult::Small(bytes) => {
@@ -323,8 +326,11 @@ impl Host<'_> {
         if let Some(slot) = payload.slot.clone() {
             let value = payload.small.clone().map(|bytes| Arc::new(Kept::bytes(bytes, 0)));
             let outcome = failed.map_or(Ok(()), Err);
+            let (code, took) = (payload.code, timing.as_ref().map(|timing| timing.wall));
             let then = slot.settle(Settled { outcome, value, timing });
-            let is_watched = slot.is_watched() || then.iter().any(|then| matches!(then, Then::Queue(..)));
+            let is_watched = slot.is_watched();
+            took.into_iter().filter(|_| is_watched).for_each(|took| self.desk.learn(code, took));
+            let is_watched = is_watched || then.iter().any(|then| matches!(then, Then::Queue(..)));
             self.bringing.follow(then);
             return is_watched;
         }

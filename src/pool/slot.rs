@@ -104,6 +104,16 @@ impl Drop for Watch<'_> {
     }
 }
 
+impl Inner {
+    fn settle(&mut self, settled: Settled) {
+        if self.outcome.is_none() {
+            let Settled { outcome, value, timing } = settled;
+            self.outcome = Some(outcome);
+            (self.value, self.timing) = (value, timing);
+        }
+    }
+}
+
 impl Slot {
     /// Before somebody looks at this slot each time the bell rings.
     pub fn watch(&self) -> Watch<'_> {
@@ -135,14 +145,14 @@ impl Slot {
     /// The task has come to its end; a small value has come along. Gives what is to be done then.
     #[must_use]
     pub fn settle(&self, settled: Settled) -> Vec<Then> {
-        let Settled { outcome, value, timing } = settled;
         let mut inner = lock(&self.0);
-        if inner.outcome.is_none() {
-            inner.outcome = Some(outcome);
-            inner.value = value;
-            inner.timing = timing;
-        }
+        inner.settle(settled);
         std::mem::take(&mut inner.then)
+    }
+
+    /// The same, by whoever has waited for the task and run it: what is to be done then is left to rank 0's loop.
+    pub fn settle_early(&self, settled: Settled) {
+        lock(&self.0).settle(settled);
     }
 
     /// The value is here, or cannot be had. Gives what is to be done then.

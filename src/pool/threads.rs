@@ -4,6 +4,8 @@
 //! others, which it has submitted, gives its place away: a spare thread takes the next task meanwhile, or the task that is
 //! waited for would never run.
 
+mod help;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +52,8 @@ struct Runs {
     backlog: Backlog<Work>,
     /// Threads that look for tasks, or run one that does not wait.
     active: usize,
+    /// Those of them that run a task for which they wait.
+    helping: usize,
     /// Threads of the rank's own pool that look for tasks or run one, also one that waits.
     pooled: usize,
     /// Tasks that wait for others.
@@ -131,7 +135,7 @@ thread_local! {
 }
 
 /// Whether this thread is in a task, which may wait for others of rayon's and do something else meanwhile.
-fn is_in_a_task() -> bool {
+pub(super) fn is_in_a_task() -> bool {
     CURRENT.with_borrow(Option::is_some)
 }
 
@@ -200,10 +204,12 @@ impl Threads {
     /// How a rank waits that has nothing to do but what its threads do; nothing if they do nothing.
     pub fn mood(&self) -> Option<Mood> {
         let runs = lock(&self.runs);
-        if runs.active >= self.pool.current_num_threads() {
+        // Who helps is through at once, and goes on with something for rank 0's loop, most often.
+        let active = runs.active - runs.helping;
+        if active >= self.pool.current_num_threads() {
             return Some(Mood::Saturated);
         }
-        (runs.active + runs.waiting > 0).then_some(Mood::Serving)
+        (active + runs.waiting > 0).then_some(Mood::Serving)
     }
 
     /// Changes what was not begun, and lets threads look at it.
@@ -410,12 +416,14 @@ impl Threads {
     pub fn give_way(self: &Arc<Self>) -> Away {
         // A thread that has taken a part of a task, or is none of these, has no place to give away.
         let was_active = is_in_a_task() && !IS_AWAY.replace(true);
+        let was_helping = was_active && rayon::current_thread_index().is_none();
         let mut runs = lock(&self.runs);
         runs.active -= usize::from(was_active);
+        runs.helping -= usize::from(was_helping);
         runs.waiting += 1;
         drop(runs);
         self.start();
-        Away { threads: Arc::clone(self), was_active, since: Instant::now() }
+        Away { threads: Arc::clone(self), was_active, was_helping, since: Instant::now() }
     }
 }
 
@@ -464,6 +472,7 @@ impl Runs {
 pub(crate) struct Away {
     threads: Arc<Threads>,
     was_active: bool,
+    was_helping: bool,
     since: Instant,
 }
 
@@ -472,6 +481,7 @@ impl Drop for Away {
         let mut runs = lock(&self.threads.runs);
         runs.waiting -= 1;
         runs.active += usize::from(self.was_active);
+        runs.helping += usize::from(self.was_helping);
         drop(runs);
         if self.was_active {
             IS_AWAY.set(false);

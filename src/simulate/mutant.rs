@@ -47,6 +47,8 @@ pub(crate) enum Mutant {
     TaskReturnForgotten,
     /// A task that panics is tried again without end.
     TaskRetriesWithoutEnd,
+    /// A task that the program runs itself is handed out as well.
+    ClaimForgotten,
     /// A value is freed although tasks need it.
     ReadersIgnored,
     /// A value is kept although nobody has a handle on it.
@@ -133,9 +135,10 @@ pub(crate) const IN_CALLS: [Mutant; 20] = [
 ];
 
 #[cfg(test)]
-pub(crate) const IN_POOLS: [Mutant; 19] = [
+pub(crate) const IN_POOLS: [Mutant; 20] = [
     Mutant::TaskReturnForgotten,
     Mutant::TaskRetriesWithoutEnd,
+    Mutant::ClaimForgotten,
     Mutant::ReadersIgnored,
     Mutant::ReleaseIgnored,
     Mutant::CauseForgotten,

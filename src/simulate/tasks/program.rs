@@ -8,18 +8,19 @@ use crate::master::tasks::{Event, Order, TaskId};
 
 impl Trial {
     /// The user's program does something.
-    pub(super) fn program(&mut self) {
+    pub(super) fn program(&mut self) -> Result<(), String> {
         if self.to_do == 0 {
             // Some programs wait for everything before they end.
             self.waits += 1;
             let waits = self.is_patient && self.waits < WAITS_MOST;
             let waits_for = |task: &TaskId| !self.settled.contains(task) || self.is_owed(*task);
             if waits && self.handles.iter().any(waits_for) {
-                return self.later(100, Happening::Program);
+                self.later(100, Happening::Program);
+                return Ok(());
             }
             self.closed = true;
             self.tasks.handle(Event::Closed);
-            return;
+            return Ok(());
         }
         self.to_do -= 1;
         let some = self.some_handle();
@@ -43,11 +44,13 @@ impl Trial {
             }
             (4, _) if self.dice.random_bool(0.3) => self.submit_actor(),
             (roll, _) if roll >= 10 - self.calls && !self.actors.is_empty() => self.call(),
+            (4, _) if self.helps && self.has_a_thread_to_spare() && self.dice.random_bool(0.5) => self.help()?,
             (4, _) if self.workers[0].has_come => self.give(),
             _ => self.submit(),
         }
         let pause = if self.dice.random_bool(0.2) { 500 } else { 5 };
         self.later(pause, Happening::Program);
+        Ok(())
     }
 
     /// It waits for a value that there is.
@@ -89,6 +92,32 @@ impl Trial {
         if !order.detached {
             self.handles.insert(task);
         }
+    }
+
+    fn has_a_thread_to_spare(&self) -> bool {
+        let here = &self.workers[0];
+        here.has_come && here.running < here.threads
+    }
+
+    /// The program runs a task itself, which it has submitted and waits for.
+    fn help(&mut self) -> Result<(), String> {
+        let order = Order { kind: self.dice.random_range(0..3), ..Order::default() };
+        let truth = Truth {
+            is_large: self.dice.random_bool(0.3),
+            panics: u32::from(self.dice.random_bool(0.1)),
+            took: self.dice.random_range(0..100),
+            struck: self.in_doubt > 0,
+            inner: self.draw_inner(0),
+            ..Truth::of(self.own + 1, order.clone())
+        };
+        let task = self.add(truth);
+        self.handles.insert(task);
+        self.tasks.handle(Event::Claimed { task, order: order.into(), payload: Box::new(()) });
+        if self.dice.random_bool(0.5) {
+            self.wanted.insert(task);
+            self.tasks.handle(Event::Wanted { task, taken: true });
+        }
+        self.begin(0, task, true)
     }
 
     fn submit_actor(&mut self) {
@@ -142,11 +171,17 @@ impl Trial {
     }
 
     fn post(&mut self, truth: Truth) -> TaskId {
-        let (task, order) = (self.own, truth.order.clone());
+        let order = truth.order.clone();
+        let task = self.add(truth);
+        self.tasks.handle(Event::Submitted { task, order: order.into(), payload: Box::new(()) });
+        task
+    }
+
+    fn add(&mut self, truth: Truth) -> TaskId {
+        let task = self.own;
         self.own += 1;
         self.truth.insert(task, truth);
         self.verdict.submitted += 1;
-        self.tasks.handle(Event::Submitted { task, order: order.into(), payload: Box::new(()) });
         task
     }
 

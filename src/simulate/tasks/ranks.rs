@@ -98,7 +98,6 @@ impl Trial {
     fn start(&mut self, worker: usize) -> Result<(), String> {
         while !self.workers[worker].is_lost && self.workers[worker].running < self.workers[worker].threads {
             let Some(Job { task, work: inputs, actor, .. }) = self.workers[worker].backlog.next() else { break };
-            self.workers[worker].running += 1;
             let mut is_whole = true;
             for (need, input) in inputs {
                 let truth = &self.truth[&need];
@@ -113,18 +112,25 @@ impl Trial {
             if let Some(actor) = actor {
                 self.judge_call(worker, actor, task)?;
             }
-            let truth = self.truth.get_mut(&task).expect("it was submitted");
-            truth.attempts += 1;
-            let most = (truth.order.retries + 1) * (truth.order.restarts.unwrap_or(0) + 1);
-            if truth.attempts > most && !truth.struck {
-                return Err(format!("task {task} is tried for the {}th time", truth.attempts));
-            }
-            let panics = truth.attempts <= truth.panics || !is_whole;
-            if truth.inner > 0 && !panics {
-                self.submit_inner(worker, task);
-            } else {
-                self.compute(worker, task, !panics);
-            }
+            self.begin(worker, task, is_whole)?;
+        }
+        Ok(())
+    }
+
+    /// A thread begins a task, which has all that it needs, or panics.
+    pub(super) fn begin(&mut self, worker: usize, task: TaskId, is_whole: bool) -> Result<(), String> {
+        self.workers[worker].running += 1;
+        let truth = self.truth.get_mut(&task).expect("it was submitted");
+        truth.attempts += 1;
+        let most = (truth.order.retries + 1) * (truth.order.restarts.unwrap_or(0) + 1);
+        if truth.attempts > most && !truth.struck {
+            return Err(format!("task {task} is tried for the {}th time", truth.attempts));
+        }
+        let panics = truth.attempts <= truth.panics || !is_whole;
+        if truth.inner > 0 && !panics {
+            self.submit_inner(worker, task);
+        } else {
+            self.compute(worker, task, !panics);
         }
         Ok(())
     }

@@ -1,0 +1,59 @@
+//! A thread of the program's that waits for a quick task, which nobody has taken yet, runs it itself: to wake another
+//! thread for it, and to be woken at its end, would take many times as long as the task.
+//!
+//! It takes the place of one of this rank's threads meanwhile. Its order stays on the desk, with the word that it has
+//! begun, so that rank 0's core hears of it in its turn, as of any task that runs there.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Absent, Ended, Job, Runs, Threads, Work, is_in_a_task};
+use crate::lock::lock;
+use crate::master::tasks::TaskId;
+use crate::pool::desk::{Claim, Timing};
+use crate::pool::slot::{Settled, Slot};
+use crate::worker::kept::Kept;
+use crate::worker::runner::Made;
+
+impl Threads {
+    /// Runs a task on this thread, which waits for it, if it is a quick one that nobody has taken. Its slot is settled
+    /// then, unless the task has failed or its value is large: rank 0's loop does that.
+    pub(in crate::pool) fn help(self: &Arc<Self>, task: TaskId, slot: &Slot) {
+        // A task that waits for another one gives its place away, and a thread of rayon's may be in the middle of anything.
+        if is_in_a_task() || rayon::current_thread_index().is_some() {
+            return;
+        }
+        let mut runs = lock(&self.runs);
+        if runs.active >= self.pool.current_num_threads() {
+            return;
+        }
+        let Some(Claim { code, arguments, queued }) = self.desk.claim(task) else { return };
+        let entry = code.entry().ok_or_else(|| Absent::Gone("this program has no such function".into()));
+        let (values, inputs, actor, came) = (Vec::new(), Vec::new(), None, Instant::now());
+        let work = Work { entry, arguments, values, inputs, actor, timeout: None, came };
+        let job = Job { task, depth: 0, actor: None, work };
+        runs.active += 1;
+        runs.helping += 1;
+        let (number, is_to_stop) = runs.begin(&job);
+        drop(runs);
+        let ended = self.run(job, number, is_to_stop);
+        let usage = &ended.end.usage;
+        self.desk.learn(code, usage.wall);
+        if let Ok(Made::Small(bytes)) = &ended.end.result {
+            let value = Some(Arc::new(Kept::bytes(Arc::new(bytes.clone()), 0)));
+            let timing = Some(Box::new(Timing::of(usage, queued, self.place.rank)));
+            slot.settle_early(Settled { outcome: Ok(()), value, timing });
+        }
+        let told = lock(&self.runs).end_help(ended);
+        self.tell(told, true);
+        self.start();
+    }
+}
+
+impl Runs {
+    fn end_help(&mut self, ended: Ended) -> super::Told {
+        self.active -= 1;
+        self.helping -= 1;
+        self.end(ended)
+    }
+}
