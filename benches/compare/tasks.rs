@@ -4,7 +4,7 @@ use crate::Context;
 use crate::launch::{Result, run};
 use crate::statistics::Sample;
 
-const NAMES: [&str; 3] = ["rate", "trip", "ping"];
+const NAMES: [&str; 6] = ["rate", "trip", "slow_trip", "rested_trip", "far_trip", "ping"];
 /// The lengths of tasks, in microseconds.
 const LENGTHS: [u64; 4] = [5, 10, 100, 1000];
 
@@ -23,8 +23,11 @@ pub(crate) fn tasks(context: &mut Context) -> Result<()> {
         }
         let samples: Vec<Sample> = values.into_iter().map(Sample::new).collect();
         context.record.say(format!("  {ranks} ranks: {:.0} empty tasks a second", samples[0]));
-        let [trip, ping] = [1, 2].map(|at: usize| samples[at].scaled(1e6));
-        context.record.say(format!("    one empty task, there and back: {trip:.1} µs; a bare message: {ping:.1} µs"));
+        let [trip, slow, rested, far, ping] = [1, 2, 3, 4, 5].map(|at: usize| samples[at].scaled(1e6));
+        context.record.say(format!("    one empty task, there and back: {trip:.2} µs; a bare message: {ping:.2} µs"));
+        context.record.say(format!(
+            "    the slowest tenth takes {slow:.1} µs or more; after a pause of 2 ms {rested:.1} µs; on the last rank {far:.1} µs"
+        ));
         for (length, pair) in LENGTHS.iter().zip(samples[NAMES.len()..].chunks(2)) {
             let (efficiency, against) = (&pair[0], &pair[1]);
             // The launcher binds nobody, so that rayon's threads have all cores as well.

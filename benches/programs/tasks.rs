@@ -2,7 +2,7 @@
 //! task has to be to be worth it. Prints `name=value` pairs.
 
 use std::hint::{black_box, spin_loop};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mpi::traits::*;
 use rankfold::{Pool, Remote, Result, World};
@@ -41,14 +41,12 @@ fn measure(pool: &Pool, count: u64, ping: f64) -> Result<()> {
     let start = Instant::now();
     run_all(pool.map(nothing, 0..count)?)?;
     print!("rate={} ", count as f64 / start.elapsed().as_secs_f64());
-    let mut trips = Vec::new();
-    for number in 0..2000 {
-        let start = Instant::now();
-        black_box(pool.submit(nothing, (number,))?.get()?);
-        trips.push(start.elapsed().as_secs_f64());
-    }
-    trips.sort_by(f64::total_cmp);
-    print!("trip={} ping={ping} ", trips[trips.len() / 2]);
+    let near = trips(2000, Duration::ZERO, || pool.submit(nothing, (1,))?.get())?;
+    print!("trip={} slow_trip={} ping={ping} ", near[1000], near[1800]);
+    let rested = trips(200, Duration::from_millis(2), || pool.submit(nothing, (1,))?.get())?;
+    let far = pool.task().on(pool.size() - 1);
+    let far = trips(2000, Duration::ZERO, || far.submit(nothing, (1,))?.get())?;
+    print!("rested_trip={} far_trip={} ", rested[100], far[1000]);
     for length in LENGTHS {
         // Two seconds of work on one core; the first tasks tell how long they are.
         let count = 2_000_000 / length;
@@ -68,6 +66,19 @@ fn measure(pool: &Pool, count: u64, ping: f64) -> Result<()> {
     }
     println!();
     Ok(())
+}
+
+/// What so many round trips take in seconds, one after the other with pauses in between, the shortest first.
+fn trips(count: usize, pause: Duration, mut trip: impl FnMut() -> Result<u64>) -> Result<Vec<f64>> {
+    let once = |_| {
+        std::thread::sleep(pause);
+        let start = Instant::now();
+        black_box(trip()?);
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let mut trips = (0..count).map(once).collect::<Result<Vec<_>>>()?;
+    trips.sort_by(f64::total_cmp);
+    Ok(trips)
 }
 
 fn run_all<T: rankfold::Data>(remotes: Vec<Remote<T>>) -> Result<()> {

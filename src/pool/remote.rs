@@ -48,6 +48,10 @@ impl<T: Data> Remote<T> {
     /// Waits for the value and brings it here. The value is moved out of the pool; only where another task reads it still
     /// is it copied.
     ///
+    /// A task that was submitted last, and whose function was quick so far (some 20 µs), may run on the thread that waits for
+    /// it on rank 0 (also in [`wait`](Self::wait) and [`fetch`](Self::fetch)), in place of one of that rank's: handing it over
+    /// would take longer. That thread is not one of rayon's: what is parallel inside of such a task runs on rayon's global pool.
+    ///
     /// # Errors
     ///
     /// The task panicked, was cancelled, or needs a value that there is not; its rank is lost; or the value cannot be

@@ -95,8 +95,8 @@ struct Trial {
     own: TaskId,
     /// Of ten things that it does, so many are calls of actors.
     calls: u32,
-    /// It runs some tasks itself.
-    helps: bool,
+    /// Of ten values that it would give, so many are tasks instead that it runs itself.
+    helps: u32,
     /// Messages take less than this.
     latency: u64,
     is_patient: bool,
@@ -305,7 +305,7 @@ impl Trial {
             own: 0,
             calls: [1, 2, 5][dice.random_range(0..3)],
             // Drawn apart: seeds that once went wrong show what they showed.
-            helps: rng(seed, 16).random_bool(0.5),
+            helps: if rng(seed, 16).random_bool(0.5) { 5 } else { 0 },
             latency: [20, 100, 1500][dice.random_range(0..3)],
             is_patient: dice.random_bool(0.5),
             messages: 0,

@@ -19,6 +19,13 @@ fn a_task_that_panics_is_named_with_its_rank_and_the_program_fails_once() {
 }
 
 #[test]
+fn quick_tasks_that_are_waited_for_one_by_one_give_their_values() {
+    let output = same_everywhere(&["test-spmd", "pool-quick"]);
+    let sum: u64 = (0..6_000).filter(|n| n % 50 != 48).map(|n| n + 1).sum();
+    assert_eq!(output, format!("{sum} 120\n"));
+}
+
+#[test]
 fn what_nobody_wants_is_forgotten_on_every_rank() {
     let Some(mpirun) = launcher() else { return };
     for ranks in [1, 3, 8] {

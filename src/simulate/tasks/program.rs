@@ -44,7 +44,9 @@ impl Trial {
             }
             (4, _) if self.dice.random_bool(0.3) => self.submit_actor(),
             (roll, _) if roll >= 10 - self.calls && !self.actors.is_empty() => self.call(),
-            (4, _) if self.helps && self.has_a_thread_to_spare() && self.dice.random_bool(0.5) => self.help()?,
+            (4, _) if self.helps > 0 && self.has_a_thread_to_spare() && self.dice.random_range(0..10) < self.helps => {
+                self.help()?;
+            }
             (4, _) if self.workers[0].has_come => self.give(),
             _ => self.submit(),
         }

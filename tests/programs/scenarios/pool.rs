@@ -13,6 +13,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
     match scenario {
         "pool" => Some(pool(world, results)),
         "pool-panics" => Some(pool(world, panics)),
+        "pool-quick" => Some(pool(world, quick)),
         "pool-forgets" => Some(pool(world, forgets)),
         "pool-stops" => Some(pool(world, stops)),
         "pool-inner" => Some(pool(world, inner)),
@@ -74,6 +75,30 @@ fn panics(pool: &Pool) -> Result<Vec<String>> {
     assert!(error.contains("the seventh") && error.contains("no sevens") && error.contains("rank"), "{error}");
     let others = pool.map(|n: u64| n, 0..100)?.into_iter().map(Remote::get).sum::<Result<u64>>()?;
     bad.get().map(|n| vec![format!("{n} {others}")])
+}
+
+/// Quick tasks that are waited for one by one: most of them run on the program's own thread, some panic or wait for others.
+fn quick(pool: &Pool) -> Result<Vec<String>> {
+    fn task(n: u64) -> (u64, bool) {
+        let value = match n % 50 {
+            48 => panic!("no {n}"),
+            49 => Pool::here().and_then(|pool| pool.submit(|n: u64| n + 1, (n,))?.get()).expect("it runs somewhere"),
+            _ => n + 1,
+        };
+        (value, std::thread::current().name() == Some("rankfold-program"))
+    }
+    let (mut sum, mut errors, mut own) = (0, 0, 0);
+    for n in 0..6_000 {
+        match pool.submit(task, (n,))?.get() {
+            Ok((value, is_own)) => (sum, own) = (sum + value, own + u64::from(is_own)),
+            Err(error) => {
+                assert!(error.to_string().contains(&format!("no {n}\n")), "{error}");
+                errors += 1;
+            }
+        }
+    }
+    assert!(own > 0, "none has run on the program's thread");
+    Ok(vec![format!("{sum} {errors}")])
 }
 
 /// Values and tasks that nobody wants, some of them while they travel.
