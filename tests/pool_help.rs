@@ -124,9 +124,9 @@ fn a_task_that_the_program_runs_itself_stops_when_another_thread_cancels_it() {
     fn endless(goes_on: bool) {
         if goes_on {
             *BEGUN.lock().unwrap() = Some(thread());
-        }
-        while goes_on {
-            stop_if_asked();
+            loop {
+                stop_if_asked();
+            }
         }
     }
     let begun = || BEGUN.lock().unwrap().take();
