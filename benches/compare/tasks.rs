@@ -22,7 +22,8 @@ pub(crate) fn tasks(context: &mut Context) -> Result<()> {
             }
         }
         let samples: Vec<Sample> = values.into_iter().map(Sample::new).collect();
-        context.record.say(format!("  {ranks} ranks: {:.0} empty tasks a second", samples[0]));
+        let ranks = if ranks == 1 { "1 rank".into() } else { format!("{ranks} ranks") };
+        context.record.say(format!("  {ranks}: {:.0} empty tasks a second", samples[0]));
         let [trip, slow, rested, far, ping] = [1, 2, 3, 4, 5].map(|at: usize| samples[at].scaled(1e6));
         context.record.say(format!("    one empty task, there and back: {trip:.2} µs; a bare message: {ping:.2} µs"));
         context.record.say(format!(

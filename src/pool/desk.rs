@@ -31,6 +31,9 @@ const LOOKS_AGAIN: u32 = 16;
 /// Who waits for a task that takes less time than this runs it himself, if he can: others would hear of it no sooner.
 const QUICK: Duration = Duration::from_micros(20);
 
+/// With more notes than these on the desk, whoever could run a task himself waits until they are read: they would pile up.
+const AHEAD_MOST: usize = 1000;
+
 /// A note that can wait does not wake a thread that would have woken as soon as this.
 const SOON: Duration = Duration::from_micros(200);
 
@@ -314,6 +317,9 @@ impl Desk {
             return None;
         }
         let mut notes = lock(&self.notes);
+        if notes.notes.len() > AHEAD_MOST {
+            return None;
+        }
         let Some(Note::Submit { task: last, order, payload }) = notes.notes.last_mut() else { return None };
         let asks_for_nothing = **order == Order { kind: quick, ..Order::default() } && payload.timeout.is_none();
         if *last != task || !asks_for_nothing || payload.assigned.is_some() {
@@ -452,6 +458,7 @@ pub(crate) fn over(error: Option<&Error>, name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::runner::Reader;
 
     #[test]
     fn who_waits_looks_where_answers_are_fast_and_seldom_where_they_are_slow() {
@@ -460,6 +467,43 @@ mod tests {
         assert_eq!(((1..=slow).filter(|slow| looks_first(*slow)).count(), looks_first(0)), (1, true));
         // Who gives up at once has learned nothing.
         assert_eq!((after(slow, 1, false), after(slow, 1000, false), after(slow, 10, true)), (slow, slow + 1, 0));
+    }
+
+    fn nothing(_: &mut Reader<'_>) -> Result<Made, Trouble> {
+        Made::of(())
+    }
+
+    #[test]
+    fn who_waits_begins_the_last_task_if_it_is_quick_asks_for_nothing_and_was_not_taken() {
+        let code = Code::of(nothing).expect("it is of this program");
+        let (quick, quite) = (Duration::from_micros(1), QUICK);
+        let plain = || Order { kind: code.number(), ..Order::default() };
+        let submit = |desk: &Desk, order: Order| {
+            let payload = Payload::new("nothing".into(), code, vec![7], None);
+            desk.submit(order, Box::new(payload)).expect("it is not over")
+        };
+        let desk = Desk::new(0);
+        let first = submit(&desk, plain());
+        assert!(desk.claim(first).is_none(), "nobody knows how long it takes");
+        desk.learn(code, quick);
+        let second = submit(&desk, plain());
+        assert!(desk.claim(first).is_none(), "it is not the last");
+        assert_eq!(desk.claim(second).expect("it is quick").arguments, [7]);
+        assert!(desk.claim(second).is_none(), "it was begun");
+        let begun = |note: &Note| matches!(note, Note::Submit { payload, .. } if payload.assigned.is_some());
+        assert_eq!(desk.take().iter().map(begun).collect::<Vec<_>>(), [false, true]);
+        assert!(desk.claim(second).is_none(), "it was taken");
+        for order in [Order { retries: 1, ..plain() }, Order { on: Some(1), ..plain() }, Order::default()] {
+            let task = submit(&desk, order.clone());
+            assert!(desk.claim(task).is_none(), "{order:?}");
+        }
+        desk.learn(code, quite);
+        let slow = submit(&desk, plain());
+        assert!(desk.claim(slow).is_none(), "it takes too long");
+        desk.learn(code, quick);
+        (0..AHEAD_MOST).for_each(|_| _ = submit(&desk, plain()));
+        let last = submit(&desk, plain());
+        assert!(desk.claim(last).is_none(), "rank 0 is far behind");
     }
 
     #[test]
