@@ -76,6 +76,7 @@
 //! | `RANKFOLD_FORCE_BUILD` | `1` goes on with a journal that another build of the program has begun |
 //! | `RANKFOLD_SKIP_POISONED` | `1` gives results without the items that end the rank which computes them ([`Over::skip_poisoned`]) |
 //! | `RANKFOLD_PATIENCE` | seconds of silence after which a rank is given up; default 30, more with over 10,000 ranks |
+//! | `RANKFOLD_RESOURCES` | what tasks can count on at a rank, such as `gpu=4,mem=64GiB` ([`Task::needs`]); default: nothing |
 //! | `RANKFOLD_MEMORY` | what a rank may have in memory of a pool's values, and of a reduction or sort by key, such as `4GiB`; the rest goes to its disk; default: all |
 //! | `RANKFOLD_SCRATCH` | the folder for that, on a disk of each machine; default: `TMPDIR`, or /tmp |
 //! | `RANKFOLD_LOG` | `off`, `error`, `warn`, `info` (default), `debug`, `trace` |

@@ -186,6 +186,10 @@ impl Pool {
     /// Has a function run on some rank, with these arguments: values, and `&Remote`s of other tasks' values. The task
     /// runs when all of those exist, where most of them are. Returns at once.
     ///
+    /// If its rank stops answering (`RANKFOLD_PATIENCE`), it runs again on another one, unless it may run [on](Task::on) that
+    /// one alone; with the third rank that is lost with it, it fails. So a task may run more than once, or have begun and
+    /// be run again: what it does beside giving a value, such as writing a file, should bear that.
+    ///
     /// See [`Function`] for what can be submitted.
     ///
     /// # Errors

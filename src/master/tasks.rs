@@ -215,6 +215,8 @@ struct Task<P> {
     /// Tasks that need its value, and are not through with it.
     readers: BTreeSet<TaskId>,
     attempts: u32,
+    /// Ranks that were lost while they had it; those are no attempts.
+    losses: u32,
     handle: Handle,
     cancelled: bool,
     /// Its end was told, to whoever has a handle on it.
@@ -403,8 +405,18 @@ impl<P> Tasks<P> {
         }
         let handle = if order.detached { Handle::Gone } else { Handle::Held };
         let (readers, state) = (BTreeSet::new(), State::Waiting);
-        let entry =
-            Task { payload, order, state, lacks, readers, attempts: 0, handle, cancelled: false, is_told: false };
+        let entry = Task {
+            payload,
+            order,
+            state,
+            lacks,
+            readers,
+            attempts: 0,
+            losses: 0,
+            handle,
+            cancelled: false,
+            is_told: false,
+        };
         let (restarts, actor) = (entry.order.restarts, entry.order.actor);
         self.tasks.insert(task, entry);
         self.open += 1;

@@ -148,7 +148,8 @@ impl<'p> Task<'p> {
         self
     }
 
-    /// How often it is tried again, on whatever rank, after it has panicked or taken too long.
+    /// How often it is tried again, on whatever rank, after it has panicked or taken too long. Ranks that were lost with it do
+    /// not count: see [`Pool::submit`].
     ///
     /// # Examples
     ///

@@ -26,6 +26,12 @@ fn quick_tasks_that_are_waited_for_one_by_one_give_their_values() {
 }
 
 #[test]
+fn tasks_on_any_rank_are_cancelled_waited_for_and_tried_again() {
+    let output = same_everywhere(&["test-spmd", "pool-futures"]);
+    assert_eq!(output, "38 41654167500 [(2, false), (3, true), (3, true)]\n");
+}
+
+#[test]
 fn what_nobody_wants_is_forgotten_on_every_rank() {
     let Some(mpirun) = launcher() else { return };
     for ranks in [1, 3, 8] {

@@ -14,8 +14,18 @@ impl<P> Tasks<P> {
             Some(bytes) => State::Large { holders: vec![0], coming: BTreeSet::new(), bytes },
         };
         let (order, readers, handle) = (Arc::default(), BTreeSet::new(), Handle::Held);
-        let entry =
-            Task { payload, order, state, lacks: 0, readers, attempts: 0, handle, cancelled: false, is_told: true };
+        let entry = Task {
+            payload,
+            order,
+            state,
+            lacks: 0,
+            readers,
+            attempts: 0,
+            losses: 0,
+            handle,
+            cancelled: false,
+            is_told: true,
+        };
         self.tasks.insert(task, entry);
     }
 

@@ -39,9 +39,11 @@ impl<P> Tasks<P> {
             self.placement.release(worker, task);
             let entry = self.tasks.get_mut(task).expect("it was just there");
             entry.state = State::Waiting;
+            entry.attempts -= 1;
+            entry.losses += 1;
             if entry.cancelled {
                 self.fail(task, cancelled(task));
-            } else if entry.order.on == Some(worker) || entry.order.actor.is_some() || entry.attempts >= LOSSES_MOST {
+            } else if entry.order.on == Some(worker) || entry.order.actor.is_some() || entry.losses >= LOSSES_MOST {
                 self.fail(task, error.clone());
             } else if entry.is_needed() {
                 if !planted(Mutant::LossForgotten) {

@@ -115,6 +115,38 @@ fn lose(tasks: &mut Tasks<&'static str>, worker: usize) {
 }
 
 #[test]
+fn a_task_is_given_up_with_the_third_rank_that_is_lost_with_it_however_often_it_is_tried_again() {
+    let mut tasks = tasks(&[1; 6]);
+    // Rank 0 is never lost, and is busy here.
+    let elsewhere = Demand { among: Some((1..6).collect()), ..Demand::default() };
+    let order = Order { retries: 5, demand: elsewhere, ..Order::default() };
+    tasks.handle(Event::Submitted { task: 0, order: order.into(), payload: Box::default() });
+    let holder = |tasks: &mut Tasks<&'static str>| {
+        let all = actions(tasks);
+        (1..6).find(|worker| all.contains(&format!("0 on {worker} with []")))
+    };
+    let panicked = |worker: usize| {
+        let (place, text) = (Place { rank: worker, host: "h".into() }, String::new);
+        let (call, item, message, location) = (text(), text(), text(), text());
+        let (role, backtrace, attempts) = (crate::error::Role::Task, text(), 1);
+        let kind = ErrorKind::Panicked { call, role, place, item, message, location, backtrace, attempts };
+        Ending::Failed { error: kind.into() }
+    };
+    // Panics are another matter.
+    for _ in 0..4 {
+        let worker = holder(&mut tasks).expect("it is tried again");
+        tasks.handle(Event::Ended { worker, task: 0, ending: panicked(worker) });
+    }
+    for _ in 0..2 {
+        let worker = holder(&mut tasks).expect("it is given to another rank");
+        lose(&mut tasks, worker);
+    }
+    let third = holder(&mut tasks).expect("it is given to a third");
+    lose(&mut tasks, third);
+    assert_eq!((holder(&mut tasks), tasks.open), (None, 0));
+}
+
+#[test]
 fn who_waits_for_a_value_that_is_lost_is_told_whether_he_asked_before_or_after() {
     for asks_before in [true, false] {
         let mut tasks = tasks(&[1, 1]);

@@ -1,8 +1,9 @@
 //! Pools: results that are known, and everything that can go wrong in them.
 
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use rankfold::{Pool, Remote, Result, Until, World};
+use rankfold::{Pool, Remote, Result, Until, World, stop_if_asked};
 
 use super::silence::stop;
 use super::{Outcome, add};
@@ -14,6 +15,7 @@ pub fn play(world: &World, scenario: &str, arguments: &[String]) -> Option<Outco
         "pool" => Some(pool(world, results)),
         "pool-panics" => Some(pool(world, panics)),
         "pool-quick" => Some(pool(world, quick)),
+        "pool-futures" => Some(pool(world, futures)),
         "pool-forgets" => Some(pool(world, forgets)),
         "pool-stops" => Some(pool(world, stops)),
         "pool-inner" => Some(pool(world, inner)),
@@ -99,6 +101,60 @@ fn quick(pool: &Pool) -> Result<Vec<String>> {
     }
     assert!(own > 0, "none has run on the program's thread");
     Ok(vec![format!("{sum} {errors}")])
+}
+
+/// What can be done with a remote, whichever rank its task is on: cancel it, wait for it in every way, try it again.
+fn futures(pool: &Pool) -> Result<Vec<String>> {
+    let last = pool.size() - 1;
+    let endless = || -> u64 {
+        loop {
+            stop_if_asked();
+        }
+    };
+    let endless = pool.task().named("endless").on(last).submit(endless, ())?;
+    let waits = pool.task().named("next").submit(|n: &u64| *n, (&endless,))?;
+    waits.cancel();
+    assert_eq!(waits.get().unwrap_err().to_string(), "next was cancelled");
+    assert!(!endless.is_done());
+    endless.cancel();
+    assert_eq!(endless.wait().unwrap_err().to_string(), "endless was cancelled");
+    assert!(endless.is_done());
+
+    let (done, told) = channel();
+    let calls = pool.map(|n: u64| if n == 7 { panic!("no sevens") } else { n }, 0..10)?;
+    for (n, call) in calls.iter().enumerate() {
+        let done = done.clone();
+        call.on_done(move || done.send(n).expect("somebody listens"));
+    }
+    let mut called: Vec<usize> = (0..10).map(|_| told.recv().expect("each is called")).collect();
+    called.sort_unstable();
+    assert!(called.into_iter().eq(0..10));
+    let there = pool.task().among([last]).priority(1).submit(|n: u64| n, (1,))?;
+    there.wait()?;
+    assert_eq!(there.timing().map(|timing| timing.rank), Some(last));
+    assert!(!pool.wait(&calls, Until::First, None).is_empty());
+    let sum = pool.as_completed(calls).filter_map(|call| call.get().ok()).sum::<u64>();
+
+    // An input without end, of which more is under way than the ranks have at a time.
+    let lazily = pool.each(|n: u64| n * n, 0..).take(5000).sum::<Result<u64>>()?;
+    Ok(vec![format!("{sum} {lazily} {:?}", [1, 2, 3].map(|retries| tries(pool, retries)))])
+}
+
+/// How often a task is tried that comes to a good end the third time, and whether it comes to that.
+fn tries(pool: &Pool, retries: u32) -> (u64, bool) {
+    use std::io::Write;
+    let third_time = |path: String| {
+        let mut file = std::fs::File::options().create(true).append(true).open(path).expect("a file");
+        file.write_all(b".").expect("there is room");
+        assert!(file.metadata().expect("it is there").len() >= 3, "not yet");
+    };
+    let path = std::env::temp_dir().join(format!("rankfold-tries-{}-{retries}", std::process::id()));
+    let task = pool.task().retries(retries).backoff(Duration::from_millis(1));
+    let task = task.submit(third_time, (path.display().to_string(),)).expect("it can be submitted");
+    let is_well = task.wait().is_ok();
+    let tries = std::fs::metadata(&path).expect("it was tried").len();
+    std::fs::remove_file(&path).expect("it is there");
+    (tries, is_well)
 }
 
 /// Values and tasks that nobody wants, some of them while they travel.
