@@ -31,6 +31,7 @@ mod fluent;
 pub(crate) mod function;
 pub(crate) mod handle;
 mod host;
+mod quick;
 mod ranks;
 pub(crate) mod remote;
 mod rests;
@@ -489,6 +490,7 @@ pub(crate) fn open<R: Send>(rank: &mut Rank, program: impl FnOnce(&Pool) -> R + 
         let run = move || {
             let _closing = closing;
             crate::worker::caught::name_panics_of(&place);
+            threads::help::this_is_the_program();
             program(&pool)
         };
         let thread = std::thread::Builder::new().name("rankfold-program".into()).spawn_scoped(scope, run);

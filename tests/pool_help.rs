@@ -1,7 +1,8 @@
 //! Quick tasks that run on the program's own thread, which waits for them.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use rankfold::{Data, Pool, Remote, Result, stop_if_asked};
 
@@ -155,28 +156,97 @@ fn a_task_that_the_program_runs_itself_stops_when_another_thread_cancels_it() {
     helped.unwrap();
 }
 
+/// Everything that can be done at the end of a task, where the remote is gone at once.
 #[test]
-fn callbacks_are_called_and_threads_get_their_own_values() {
-    static DONE: AtomicUsize = AtomicUsize::new(0);
+fn callbacks_are_called_although_the_value_was_got_before() {
+    const COUNT: u64 = 2000;
+    let (done, told) = channel();
+    let helped = pool(2, |pool| {
+        let mut helped = 0;
+        for n in 0..COUNT {
+            let remote = pool.submit(|n: u64| (thread(), n), (n,))?;
+            let done = done.clone();
+            remote.on_done(move || done.send(n).unwrap());
+            let (thread, value) = remote.get()?;
+            assert_eq!(value, n);
+            helped += u64::from(thread == PROGRAM);
+        }
+        Ok(helped)
+    });
+    assert!(helped.unwrap() > 0);
+    drop(done);
+    assert!(told.into_iter().eq(0..COUNT));
+}
+
+#[test]
+fn threads_of_the_program_get_their_own_values_and_run_no_tasks() {
     let sums = pool(2, |pool| {
         let square = |from: u64| {
             let one = |n: u64| {
-                let remote = pool.submit(|n: u64| n * n, (n,))?;
-                remote.on_done(|| _ = DONE.fetch_add(1, Ordering::Relaxed));
-                remote.wait()?;
-                let value = remote.fetch()?;
-                // Callbacks of what is dropped are not called.
-                remote.detach();
+                let (thread, value) = pool.submit(|n: u64| (thread(), n * n), (n,))?.get()?;
+                assert!(thread.starts_with("rankfold-"), "{thread}");
                 Ok(value)
             };
             (from..from + 1000).map(one).sum::<Result<u64>>()
         };
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || square(1000 * thread))).collect();
+            let start = |thread: u64| {
+                std::thread::Builder::new().name("other".into()).spawn_scoped(scope, move || square(1000 * thread))
+            };
+            let threads: Vec<_> = (0..4).map(|thread| start(thread).unwrap()).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Result<Vec<_>>>()
         })
     });
     let square = |from: u64| (from..from + 1000).map(|n| n * n).sum::<u64>();
     assert_eq!(sums.unwrap(), [0, 1000, 2000, 3000].map(square));
-    assert_eq!(DONE.load(Ordering::Relaxed), 4000);
+}
+
+#[test]
+fn functions_in_turn_are_quick_each_and_slow_tasks_and_those_with_options_run_on_ranks_threads() {
+    let slow = |ms: u64| {
+        std::thread::sleep(Duration::from_millis(ms));
+        thread()
+    };
+    let counts = pool(2, |pool| {
+        let (mut one, mut other) = (0, 0);
+        for n in 0..2000u64 {
+            one += usize::from(pool.submit(|_: u64| thread(), (n,))?.get()? == PROGRAM);
+            other += usize::from(pool.submit(|n: u64| (thread(), n), (n,))?.get()?.0 == PROGRAM);
+            for task in [pool.task().on(0), pool.task().retries(1), pool.task().timeout(Duration::from_secs(60))] {
+                assert_ne!(task.submit(|_: u64| thread(), (n,))?.get()?, PROGRAM);
+            }
+        }
+        for _ in 0..20 {
+            assert_ne!(pool.submit(slow, (1,))?.get()?, PROGRAM);
+        }
+        Ok((one, other))
+    });
+    assert!(matches!(counts, Ok((1.., 1..))), "{counts:?}");
+}
+
+/// On ranks of one thread, which the task that the program runs must not keep from what its parts wait for.
+#[test]
+fn parts_of_a_task_that_the_program_runs_itself_may_wait_for_others() {
+    fn outer(waits: bool) -> (String, u64) {
+        if !waits {
+            return (thread(), 4);
+        }
+        let pool = Pool::here().expect("this is in a task");
+        let part = || pool.submit(|n: u64| n + 1, (1,)).and_then(Remote::get).unwrap();
+        let (one, other) = rayon::join(part, part);
+        (thread(), one + other)
+    }
+    // No more cores than ranks: each has one thread.
+    let ranks = std::thread::available_parallelism().map_or(1, usize::from);
+    let helped = pool(ranks.max(2), |pool| {
+        until_helped(
+            |waits| pool.submit(outer, (waits,)),
+            |remote| {
+                let (thread, value) = remote.get()?;
+                assert_eq!(value, 4);
+                Ok(thread)
+            },
+        )
+    });
+    helped.unwrap();
 }

@@ -4,13 +4,14 @@
 //! in its slot, and whoever waits for slots looks at them each time the bell rings.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::quick::Quick;
 use super::shared::Large;
 use super::slot::Slot;
 use super::threads::{Away, Threads, is_asked_to_stop, is_in_a_task, stop_task_if_asked};
@@ -27,9 +28,6 @@ use crate::worker::usage::Usage;
 const LOOKING: Duration = Duration::from_micros(50);
 /// After waits in which it was, or would have been, in vain, one of so many looks nevertheless: to see whether it still is.
 const LOOKS_AGAIN: u32 = 16;
-
-/// Who waits for a task that takes less time than this runs it himself, if he can: others would hear of it no sooner.
-const QUICK: Duration = Duration::from_micros(20);
 
 /// With more notes than these on the desk, whoever could run a task himself waits until they are read: they would pile up.
 const AHEAD_MOST: usize = 1000;
@@ -192,8 +190,7 @@ pub(crate) struct Desk {
     came: Condvar,
     /// Waits for slots, one after the other, whose answers were not there in time for who looks.
     slow: AtomicU32,
-    /// The function of the task that was waited for last, if it was quick; otherwise 0, where no function is.
-    quick: AtomicU64,
+    pub(super) quick: Quick,
     /// Those who wait for slots.
     waiting: Mutex<usize>,
     bell: Condvar,
@@ -229,7 +226,7 @@ impl Desk {
             notes: Mutex::default(),
             came: Condvar::new(),
             slow: AtomicU32::new(0),
-            quick: AtomicU64::new(0),
+            quick: Quick::default(),
             waiting: Mutex::default(),
             bell: Condvar::new(),
         })
@@ -304,25 +301,16 @@ impl Desk {
         std::mem::take(&mut lock(&self.notes).notes)
     }
 
-    /// Somebody has waited for a task, which took so long.
-    pub fn learn(&self, code: Code, took: Duration) {
-        self.quick.store(if took < QUICK { code.number() } else { 0 }, Ordering::Relaxed);
-    }
-
     /// Whoever waits for the task that was submitted last begins it himself, if it is a quick one that asks for nothing and
     /// nobody has taken it. The note stays.
     pub fn claim(&self, task: TaskId) -> Option<Claim> {
-        let quick = self.quick.load(Ordering::Relaxed);
-        if quick == 0 {
-            return None;
-        }
         let mut notes = lock(&self.notes);
         if notes.notes.len() > AHEAD_MOST {
             return None;
         }
         let Some(Note::Submit { task: last, order, payload }) = notes.notes.last_mut() else { return None };
-        let asks_for_nothing = **order == Order { kind: quick, ..Order::default() } && payload.timeout.is_none();
-        if *last != task || !asks_for_nothing || payload.assigned.is_some() {
+        let asks_for_nothing = **order == Order { kind: order.kind, ..Order::default() } && payload.timeout.is_none();
+        if *last != task || payload.assigned.is_some() || !asks_for_nothing || !self.quick.knows(order.kind) {
             return None;
         }
         let now = Instant::now();
@@ -476,7 +464,7 @@ mod tests {
     #[test]
     fn who_waits_begins_the_last_task_if_it_is_quick_asks_for_nothing_and_was_not_taken() {
         let code = Code::of(nothing).expect("it is of this program");
-        let (quick, quite) = (Duration::from_micros(1), QUICK);
+        let (quick, slow) = (Duration::from_micros(1), Duration::from_millis(1));
         let plain = || Order { kind: code.number(), ..Order::default() };
         let submit = |desk: &Desk, order: Order| {
             let payload = Payload::new("nothing".into(), code, vec![7], None);
@@ -485,7 +473,7 @@ mod tests {
         let desk = Desk::new(0);
         let first = submit(&desk, plain());
         assert!(desk.claim(first).is_none(), "nobody knows how long it takes");
-        desk.learn(code, quick);
+        desk.quick.learn(code, quick);
         let second = submit(&desk, plain());
         assert!(desk.claim(first).is_none(), "it is not the last");
         assert_eq!(desk.claim(second).expect("it is quick").arguments, [7]);
@@ -497,10 +485,10 @@ mod tests {
             let task = submit(&desk, order.clone());
             assert!(desk.claim(task).is_none(), "{order:?}");
         }
-        desk.learn(code, quite);
-        let slow = submit(&desk, plain());
-        assert!(desk.claim(slow).is_none(), "it takes too long");
-        desk.learn(code, quick);
+        desk.quick.learn(code, slow);
+        let third = submit(&desk, plain());
+        assert!(desk.claim(third).is_none(), "it takes too long");
+        desk.quick.learn(code, quick);
         (0..AHEAD_MOST).for_each(|_| _ = submit(&desk, plain()));
         let last = submit(&desk, plain());
         assert!(desk.claim(last).is_none(), "rank 0 is far behind");

@@ -329,7 +329,7 @@ impl Host<'_> {
             let (code, took) = (payload.code, timing.as_ref().map(|timing| timing.wall));
             let then = slot.settle(Settled { outcome, value, timing });
             let is_watched = slot.is_watched();
-            took.into_iter().filter(|_| is_watched).for_each(|took| self.desk.learn(code, took));
+            took.into_iter().filter(|_| is_watched).for_each(|took| self.desk.quick.learn(code, took));
             let is_watched = is_watched || then.iter().any(|then| matches!(then, Then::Queue(..)));
             self.bringing.follow(then);
             return is_watched;
@@ -463,6 +463,10 @@ impl Host<'_> {
                 _ => {}
             }
         }
+        if error.is_some() {
+            // The program may be inside of one.
+            self.server.stop_all();
+        }
         // Also those of tasks that have ended, and have left them to others.
         self.tell_of_the_end(error, true);
         self.bringing.give_up(error);
@@ -471,15 +475,14 @@ impl Host<'_> {
 
     /// Who waits for a value that is not here yet learns that it does not come: the program, or all.
     fn tell_of_the_end(&mut self, error: Option<&Error>, all: bool) {
-        let waits = |payload: &&Payload| payload.slot.as_ref().is_some_and(|slot| slot.value().is_none());
         let tell = |payload: &Payload| {
-            let slot = payload.slot.as_ref().expect("it has one, as was seen");
-            slot.bring(Err(over(error, &payload.name)))
+            let slot = payload.slot.as_ref();
+            slot.map_or_else(Vec::new, |slot| slot.give_up(|| over(error, &payload.name)))
         };
         let then: Vec<Then> = if all {
-            self.tasks.payloads().filter(waits).flat_map(tell).collect()
+            self.tasks.payloads().flat_map(tell).collect()
         } else {
-            self.tasks.held_payloads().filter(waits).flat_map(tell).collect()
+            self.tasks.held_payloads().flat_map(tell).collect()
         };
         self.bringing.follow(then);
         self.desk.ring();

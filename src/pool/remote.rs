@@ -48,9 +48,11 @@ impl<T: Data> Remote<T> {
     /// Waits for the value and brings it here. The value is moved out of the pool; only where another task reads it still
     /// is it copied.
     ///
-    /// A task that was submitted last, and whose function was quick so far (some 20 µs), may run on the thread that waits for
-    /// it on rank 0 (also in [`wait`](Self::wait) and [`fetch`](Self::fetch)), in place of one of that rank's: handing it over
-    /// would take longer. That thread is not one of rayon's: what is parallel inside of such a task runs on rayon's global pool.
+    /// Where the program waits for the task that it has submitted last (also in [`wait`](Self::wait) and
+    /// [`fetch`](Self::fetch)), and that function was quick the last time (20 µs), its own thread may run the task, in place
+    /// of one of rank 0's: handing it over would take longer. So it may see thread-locals of the program's, also those
+    /// that the program has borrowed around this call, and what is parallel inside of it runs on rayon's global pool. A task
+    /// with any [option](crate::Task) but a name goes to a thread of a rank at all times, such as `pool.task().on(0)`.
     ///
     /// # Errors
     ///

@@ -242,6 +242,11 @@ impl Server {
         self.threads.mood()
     }
 
+    /// Nobody wants what runs here any more.
+    pub fn stop_all(&self) {
+        self.threads.stop_all();
+    }
+
     /// Looks after what runs here: whom the time is up for, and who should have ended long ago.
     pub fn look_after(&mut self, grace: Duration) -> Looked {
         let Late { tasks, actors, back: returned } = self.threads.late();

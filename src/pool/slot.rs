@@ -24,6 +24,8 @@ struct Inner {
     is_wanted: bool,
     /// So many wait for the bell because of this task.
     watchers: usize,
+    /// Whoever has waited for it has run it, and rank 0's loop will do what is to be done at its end.
+    is_early: bool,
     /// Nobody has a handle on it any more, but what is to be done at its end is to be done.
     is_detached: bool,
     then: Vec<Then>,
@@ -129,11 +131,11 @@ impl Slot {
         lock(&self.0).is_detached
     }
 
-    /// The handle is gone: unless it was detached, nothing is to be done at the end of the task. Whoever calls drops what
-    /// would have been.
+    /// The handle is gone: unless it was detached, or has come to its end, nothing is to be done at the end of the task.
+    /// Whoever calls drops what would have been.
     pub fn forget_callbacks(&self) {
         let mut inner = lock(&self.0);
-        let then = if inner.is_detached { Vec::new() } else { std::mem::take(&mut inner.then) };
+        let then = if inner.is_detached || inner.is_early { Vec::new() } else { std::mem::take(&mut inner.then) };
         drop(inner);
         discard(then);
     }
@@ -147,12 +149,27 @@ impl Slot {
     pub fn settle(&self, settled: Settled) -> Vec<Then> {
         let mut inner = lock(&self.0);
         inner.settle(settled);
+        inner.is_early = false;
         std::mem::take(&mut inner.then)
     }
 
-    /// The same, by whoever has waited for the task and run it: what is to be done then is left to rank 0's loop.
+    /// The same, by whoever has waited for the task and run it: what is to be done then is left to rank 0's loop, which
+    /// settles it again.
     pub fn settle_early(&self, settled: Settled) {
-        lock(&self.0).settle(settled);
+        let mut inner = lock(&self.0);
+        inner.is_early = inner.outcome.is_none();
+        inner.settle(settled);
+    }
+
+    /// The pool is over: there will be no value, unless there is one. Gives what is to be done then.
+    #[must_use]
+    pub fn give_up(&self, why: impl FnOnce() -> Error) -> Vec<Then> {
+        let mut inner = lock(&self.0);
+        let has_one = inner.is_early || matches!((&inner.outcome, &inner.value), (Some(Err(_)), _) | (_, Some(_)));
+        if !has_one {
+            inner.outcome = Some(Err(why()));
+        }
+        std::mem::take(&mut inner.then)
     }
 
     /// The value is here, or cannot be had. Gives what is to be done then.

@@ -1,10 +1,11 @@
 //! The threads of a rank that run its tasks.
 //!
-//! A task runs on the rank's rayon pool, so that what is parallel inside of it uses the same threads. One that waits for
+//! A task runs on the rank's rayon pool, so that what is parallel inside of it uses the same threads (but for quick ones that
+//! the program waits for, which it may run itself: `help`). One that waits for
 //! others, which it has submitted, gives its place away: a spare thread takes the next task meanwhile, or the task that is
 //! waited for would never run.
 
-mod help;
+pub(super) mod help;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -223,7 +224,7 @@ impl Threads {
     pub fn start(self: &Arc<Self>) {
         let mut runs = lock(&self.runs);
         let most = self.pool.current_num_threads();
-        let more = runs.backlog.runnable().min(most.saturating_sub(runs.active));
+        let more = runs.backlog.runnable().min(most.saturating_sub(runs.busy()));
         for _ in 0..more {
             if runs.waiting == 0 && runs.pooled < most {
                 runs.active += 1;
@@ -297,11 +298,11 @@ impl Threads {
                 continue;
             }
             // A task that waits for a part of its own must not be kept waiting by another task.
-            let is_one_too_many = is_in_a_task() || runs.active > self.pool.current_num_threads();
+            let is_one_too_many = is_in_a_task() || runs.busy() > self.pool.current_num_threads();
             let next = if is_one_too_many { None } else { runs.backlog.next() };
             let next = next.map(|job| (runs.begin(&job), job));
             // One may have given up its place inside of the task.
-            let are_missing = runs.backlog.runnable() > 0 && runs.active < self.pool.current_num_threads();
+            let are_missing = runs.backlog.runnable() > 0 && runs.busy() < self.pool.current_num_threads();
             let Some(((number, is_to_stop), job)) = next else {
                 runs.active -= 1;
                 leave(&mut runs);
@@ -384,6 +385,12 @@ impl Threads {
         runs.backlog.remove(task)
     }
 
+    /// Nobody wants any of them any more.
+    pub fn stop_all(&self) {
+        lock(&self.runs).running.values().for_each(|running| running.is_to_stop.store(true, Ordering::Relaxed));
+        self.desk.ring();
+    }
+
     /// The tasks that have taken longer than they may: from now on, nobody wants to hear of them. They are asked to stop.
     pub(super) fn late(&self) -> Late {
         let mut runs = lock(&self.runs);
@@ -416,7 +423,7 @@ impl Threads {
     pub fn give_way(self: &Arc<Self>) -> Away {
         // A thread that has taken a part of a task, or is none of these, has no place to give away.
         let was_active = is_in_a_task() && !IS_AWAY.replace(true);
-        let was_helping = was_active && rayon::current_thread_index().is_none();
+        let was_helping = was_active && help::is_the_program();
         let mut runs = lock(&self.runs);
         runs.active -= usize::from(was_active);
         runs.helping -= usize::from(was_helping);

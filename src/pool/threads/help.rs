@@ -4,10 +4,11 @@
 //! It takes the place of one of this rank's threads meanwhile. Its order stays on the desk, with the word that it has
 //! begun, so that rank 0's core hears of it in its turn, as of any task that runs there.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Absent, Ended, Job, Runs, Threads, Work, is_in_a_task};
+use super::{Absent, Ended, Job, Runs, Threads, Told, Work, is_in_a_task};
 use crate::lock::lock;
 use crate::master::tasks::TaskId;
 use crate::pool::desk::{Claim, Timing};
@@ -15,12 +16,26 @@ use crate::pool::slot::{Settled, Slot};
 use crate::worker::kept::Kept;
 use crate::worker::runner::Made;
 
+thread_local! {
+    /// This thread runs the program.
+    static IS_PROGRAM: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread runs the program, and may run tasks for which it waits.
+pub(in crate::pool) fn this_is_the_program() {
+    IS_PROGRAM.set(true);
+}
+
+pub(super) fn is_the_program() -> bool {
+    IS_PROGRAM.get()
+}
+
 impl Threads {
     /// Runs a task on this thread, which waits for it, if it is a quick one that nobody has taken. Its slot is settled
     /// then, unless the task has failed or its value is large: rank 0's loop does that.
     pub(in crate::pool) fn help(self: &Arc<Self>, task: TaskId, slot: &Slot) {
-        // A task that waits for another one gives its place away, and a thread of rayon's may be in the middle of anything.
-        if is_in_a_task() || rayon::current_thread_index().is_some() {
+        // Other threads may have small stacks, or be in the middle of something of rayon's; a task gives its place away.
+        if !IS_PROGRAM.get() || is_in_a_task() || slot.is_settled() {
             return;
         }
         let mut runs = lock(&self.runs);
@@ -38,20 +53,28 @@ impl Threads {
         drop(runs);
         let ended = self.run(job, number, is_to_stop);
         let usage = &ended.end.usage;
-        self.desk.learn(code, usage.wall);
+        self.desk.quick.learn(code, usage.wall);
         if let Ok(Made::Small(bytes)) = &ended.end.result {
             let value = Some(Arc::new(Kept::bytes(Arc::new(bytes.clone()), 0)));
             let timing = Some(Box::new(Timing::of(usage, queued, self.place.rank)));
             slot.settle_early(Settled { outcome: Ok(()), value, timing });
         }
         let told = lock(&self.runs).end_help(ended);
-        self.tell(told, true);
+        // Somebody waits for the word of it if this thread goes on to, or another one.
+        let is_at_leisure = slot.is_settled() && !slot.is_watched();
+        self.tell(told, is_at_leisure);
         self.start();
     }
 }
 
 impl Runs {
-    fn end_help(&mut self, ended: Ended) -> super::Told {
+    /// The threads that keep others from running tasks. While somebody waits for tasks, those that help are none of them:
+    /// what is parallel inside of their tasks runs on rayon's global pool, and may be what waits.
+    pub(super) fn busy(&self) -> usize {
+        if self.waiting > 0 { self.active - self.helping } else { self.active }
+    }
+
+    fn end_help(&mut self, ended: Ended) -> Told {
         self.active -= 1;
         self.helping -= 1;
         self.end(ended)
