@@ -10,6 +10,16 @@ fn tasks_give_the_same_values_on_any_number_of_ranks() {
 }
 
 #[test]
+fn a_program_of_the_root_door_runs_once_and_fails_once() {
+    assert_eq!(same_everywhere(&["test-root"]), "332833500\n");
+    let Some(mpirun) = launcher() else { return };
+    for ranks in [1, 3] {
+        let ended = mpirun.run(ranks, &["test-root", "enough is enough"]);
+        ended.says(&["enough is enough"]).times(1, "enough is enough");
+    }
+}
+
+#[test]
 fn a_task_that_panics_is_named_with_its_rank_and_the_program_fails_once() {
     let Some(mpirun) = launcher() else { return };
     for ranks in [1, 2, 4] {

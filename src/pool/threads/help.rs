@@ -1,5 +1,5 @@
-//! A thread of the program's that waits for a quick task, which nobody has taken yet, runs it itself: to wake another
-//! thread for it, and to be woken at its end, would take many times as long as the task.
+//! The program's thread runs a quick task itself for which it waits, and which nobody has taken yet: to wake another thread
+//! for it, and to be woken at its end, would take many times as long as the task.
 //!
 //! It takes the place of one of this rank's threads meanwhile. Its order stays on the desk, with the word that it has
 //! begun, so that rank 0's core hears of it in its turn, as of any task that runs there.
