@@ -329,7 +329,9 @@ impl Host<'_> {
             let (code, took) = (payload.code, timing.as_ref().map(|timing| timing.wall));
             let then = slot.settle(Settled { outcome, value, timing });
             let is_watched = slot.is_watched();
-            took.into_iter().filter(|_| is_watched).for_each(|took| self.desk.quick.learn(code, took));
+            if let (true, Some(took)) = (is_watched, took) {
+                self.desk.quick.learn(code, took);
+            }
             let is_watched = is_watched || then.iter().any(|then| matches!(then, Then::Queue(..)));
             self.bringing.follow(then);
             return is_watched;

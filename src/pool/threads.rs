@@ -1,9 +1,8 @@
 //! The threads of a rank that run its tasks.
 //!
-//! A task runs on the rank's rayon pool, so that what is parallel inside of it uses the same threads (but for quick ones that
-//! the program waits for, which it may run itself: `help`). One that waits for
-//! others, which it has submitted, gives its place away: a spare thread takes the next task meanwhile, or the task that is
-//! waited for would never run.
+//! A task runs on the rank's rayon pool, so that what is parallel inside of it uses the same threads; but for quick ones that
+//! the program waits for, which it may run itself (`help`). One that waits for others, which it has submitted, gives its
+//! place away: a spare thread takes the next task meanwhile, or the task that is waited for would never run.
 
 pub(super) mod help;
 
