@@ -168,7 +168,9 @@ fn a_task_that_takes_too_long_is_an_error_and_is_tried_again_if_asked() {
 fn a_part_of_the_ranks_runs_what_it_is_given_and_nothing_else_is_touched() {
     pool(4, |pool| {
         let some = pool.task().among([1, 2]);
-        let tasks = (0..40).map(|n: u64| some.submit(|n: u64| n, (n,))).collect::<Result<Vec<_>>>()?;
+        // Long enough for both to take part, on a busy machine as well.
+        let pause = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
+        let tasks = (0..40).map(|_| some.submit(pause, (5,))).collect::<Result<Vec<_>>>()?;
         assert_eq!(pool.wait(&tasks, Until::All, None).len(), 40);
         let ranks: Vec<usize> = tasks.iter().map(|task| task.timing().unwrap().rank).collect();
         assert!(

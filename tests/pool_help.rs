@@ -158,6 +158,38 @@ fn a_task_that_the_program_runs_itself_stops_when_another_thread_cancels_it() {
 
 /// Everything that can be done at the end of a task, where the remote is gone at once.
 #[test]
+fn a_task_that_the_program_runs_itself_stops_when_the_pool_cannot_go_on() {
+    static RAN: Mutex<String> = Mutex::new(String::new());
+    fn endless(goes_on: bool) {
+        *RAN.lock().unwrap() = thread();
+        if goes_on {
+            loop {
+                stop_if_asked();
+            }
+        }
+    }
+    for _ in 0..50 {
+        let results = rankfold::threads(2, |world| {
+            if world.rank() == 1 {
+                // Not what the others do.
+                std::thread::sleep(Duration::from_millis(50));
+                return world.map_reduce(0..10u64, |n| n, |a, b| a + b).map(drop);
+            }
+            let program = |pool: &Pool| {
+                (0..10).try_for_each(|_| pool.submit(endless, (false,))?.get())?;
+                pool.submit(endless, (true,))?.get()
+            };
+            world.pool(program)?.expect("this is rank 0")
+        });
+        assert!(results.iter().all(Result::is_err), "{results:?}");
+        if *RAN.lock().unwrap() == PROGRAM {
+            return;
+        }
+    }
+    panic!("no task has run on the program's thread");
+}
+
+#[test]
 fn callbacks_are_called_although_the_value_was_got_before() {
     const COUNT: u64 = 2000;
     let (done, told) = channel();
@@ -175,6 +207,8 @@ fn callbacks_are_called_although_the_value_was_got_before() {
     });
     assert!(helped.unwrap() > 0);
     drop(done);
+    let mut told: Vec<u64> = told.into_iter().collect();
+    told.sort_unstable();
     assert!(told.into_iter().eq(0..COUNT));
 }
 

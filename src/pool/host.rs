@@ -109,10 +109,13 @@ impl Host<'_> {
     fn run(&mut self) -> Result<(), Error> {
         loop {
             self.server.count(&self.rank.traffic);
-            let notes = self.desk.take();
-            let mut idle = notes.is_empty();
-            for note in notes {
-                self.on_note(note)?;
+            let mut notes = self.desk.take().into_iter();
+            let mut idle = notes.len() == 0;
+            while let Some(note) = notes.next() {
+                if let Err(error) = self.on_note(note) {
+                    notes.for_each(|note| self.on_note_at_the_end(note));
+                    return Err(error);
+                }
             }
             while let Some((from, message)) = self.rank.next_message()? {
                 idle &= message.is_beat();
@@ -456,16 +459,19 @@ impl Host<'_> {
         (1..self.rank.size()).try_for_each(|worker| self.rank.send(worker, message(lost.clone())))
     }
 
+    /// Nothing is done any more, but whoever waits for what is new has to learn of the end.
+    fn on_note_at_the_end(&mut self, note: Note) {
+        match note {
+            Note::Submit { task, order, payload } => self.tasks.handle(Event::Submitted { task, order, payload }),
+            Note::Give { task, payload, large } => self.give(task, payload, large),
+            _ => {}
+        }
+    }
+
     /// Nobody waits for a value that will not come.
     fn let_everybody_go(&mut self, error: Option<&Error>) {
-        for note in self.desk.end(error) {
-            match note {
-                Note::Submit { task, order, payload } => self.tasks.handle(Event::Submitted { task, order, payload }),
-                Note::Give { task, payload, large } => self.give(task, payload, large),
-                _ => {}
-            }
-        }
-        if error.is_some() {
+        self.desk.end(error).into_iter().for_each(|note| self.on_note_at_the_end(note));
+        if error.is_some() || thread::panicking() {
             // The program may be inside of one.
             self.server.stop_all();
         }

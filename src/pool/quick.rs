@@ -7,21 +7,22 @@ use crate::code::Code;
 
 /// Who waits for a task that takes less time than this runs it himself, if he can: others would hear of it no sooner.
 const QUICK: Duration = Duration::from_micros(20);
-/// So many are remembered; where two share a place, the one that was waited for last.
+/// Two are remembered of those that share one of so many places.
 const PLACES: usize = 64;
 
 /// The numbers of quick functions, or 0, where no function is.
 #[derive(Debug)]
-pub(super) struct Quick([AtomicU64; PLACES]);
+pub(super) struct Quick([[AtomicU64; 2]; PLACES]);
 
 impl Default for Quick {
     fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; PLACES])
+        Self([const { [AtomicU64::new(0), AtomicU64::new(0)] }; PLACES])
     }
 }
 
 impl Quick {
-    fn place(&self, function: u64) -> &AtomicU64 {
+    /// Where the number of a function is, and the other one that could be.
+    fn place(&self, function: u64) -> &[AtomicU64; 2] {
         // Functions begin at multiples of 16.
         &self.0[(function >> 4) as usize % PLACES]
     }
@@ -29,16 +30,19 @@ impl Quick {
     /// A task of this function, for which somebody has waited, took so long.
     pub fn learn(&self, code: Code, took: Duration) {
         let (function, place) = (code.number(), self.place(code.number()));
-        if took < QUICK {
-            place.store(function, Ordering::Relaxed);
-        } else {
-            let _ = place.compare_exchange(function, 0, Ordering::Relaxed, Ordering::Relaxed);
+        if took >= QUICK {
+            let forget = |known: &AtomicU64| known.compare_exchange(function, 0, Ordering::Relaxed, Ordering::Relaxed);
+            place.iter().for_each(|known| _ = forget(known));
+        } else if !self.knows(function) {
+            let [first, second] = place;
+            let free = if first.load(Ordering::Relaxed) == 0 { first } else { second };
+            free.store(function, Ordering::Relaxed);
         }
     }
 
     /// Whether the function of this number was quick the last time.
     pub fn knows(&self, function: u64) -> bool {
-        function > 0 && self.place(function).load(Ordering::Relaxed) == function
+        function > 0 && self.place(function).iter().any(|known| known.load(Ordering::Relaxed) == function)
     }
 }
 

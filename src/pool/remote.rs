@@ -52,7 +52,7 @@ impl<T: Data> Remote<T> {
     /// [`fetch`](Self::fetch)), and that function was quick the last time (20 µs), its own thread may run the task, in place
     /// of one of rank 0's: handing it over would take longer. So it may see thread-locals of the program's, also those
     /// that the program has borrowed around this call, and what is parallel inside of it runs on rayon's global pool. A task
-    /// with any [option](crate::Task) but a name goes to a thread of a rank at all times, such as `pool.task().on(0)`.
+    /// that asks for something ([options](crate::Task), inputs) goes to a thread of a rank at all times: `pool.task().on(0)`.
     ///
     /// # Errors
     ///

@@ -131,8 +131,8 @@ impl Slot {
         lock(&self.0).is_detached
     }
 
-    /// The handle is gone: unless it was detached, or has come to its end, nothing is to be done at the end of the task.
-    /// Whoever calls drops what would have been.
+    /// The handle is gone: unless the task was detached, or run by who has waited for it, nothing is to be done at its
+    /// end. Whoever calls drops what would have been.
     pub fn forget_callbacks(&self) {
         let mut inner = lock(&self.0);
         let then = if inner.is_detached || inner.is_early { Vec::new() } else { std::mem::take(&mut inner.then) };
@@ -242,5 +242,74 @@ impl Slot {
             inner.then.retain(|other| !matches!(other, Then::Wake(_)));
         }
         inner.then.push(then);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::pool::desk::over;
+
+    type Steps<'s> = &'s [&'s dyn Fn(&Slot)];
+
+    fn good() -> Settled {
+        Settled { outcome: Ok(()), value: Some(Arc::new(Kept::bytes(Arc::new(vec![7]), 0))), timing: None }
+    }
+
+    fn happen(then: Vec<Then>) {
+        then.into_iter().for_each(Then::happen);
+    }
+
+    /// A slot with something to be done at the end of its task, and how often that was done.
+    fn slot() -> (Slot, Arc<AtomicUsize>) {
+        let (slot, calls) = (Slot::default(), Arc::<AtomicUsize>::default());
+        slot.then(count(&calls));
+        (slot, calls)
+    }
+
+    fn count(calls: &Arc<AtomicUsize>) -> Then {
+        let calls = Arc::clone(calls);
+        Then::Call(Box::new(move || _ = calls.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    #[test]
+    fn what_is_to_be_done_at_the_end_is_done_once_in_whatever_order_it_is_told_of_that() {
+        let (early, settle) = (|slot: &Slot| slot.settle_early(good()), |slot: &Slot| happen(slot.settle(good())));
+        let give_up = |slot: &Slot| happen(slot.give_up(|| over(None, "a task")));
+        let orders: [(&str, Steps<'_>, bool); 7] = [
+            ("the usual way", &[&settle], true),
+            (
+                "the value was got, and the remote is gone",
+                &[&early, &Slot::let_go, &Slot::forget_callbacks, &settle],
+                true,
+            ),
+            ("it was detached", &[&early, &Slot::detach, &Slot::forget_callbacks, &settle], true),
+            ("the pool is over before the loop hears of it", &[&early, &give_up, &settle], true),
+            ("the same, with the value gone", &[&early, &Slot::let_go, &give_up, &settle], true),
+            ("the pool is over before the task is through", &[&give_up, &early, &settle], false),
+            ("the pool is over", &[&give_up, &give_up], false),
+        ];
+        for (what, steps, is_good) in orders {
+            let (slot, calls) = slot();
+            steps.iter().for_each(|step| step(&slot));
+            assert_eq!((calls.load(Ordering::Relaxed), slot.has_failed()), (1, !is_good), "{what}");
+        }
+        // Who comes when the task has run is called at once, and those before him by the loop.
+        let (slot, calls) = slot();
+        slot.settle_early(good());
+        slot.then(count(&calls));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        settle(&slot);
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn nothing_is_done_at_the_end_of_what_nobody_wants() {
+        let (slot, calls) = slot();
+        slot.forget_callbacks();
+        happen(slot.settle(good()));
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
     }
 }

@@ -183,7 +183,7 @@ impl<P> Tasks<P> {
         }
         line.is_dead = true;
         let entry = self.tasks.get_mut(actor).expect("it was just there");
-        (entry.state, entry.attempts) = (State::Waiting, 0);
+        (entry.state, entry.attempts, entry.losses) = (State::Waiting, 0, 0);
         self.open += 1;
         for call in entry.readers.clone() {
             if let Some(call) = self.tasks.get_mut(call) {

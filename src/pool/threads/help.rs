@@ -35,7 +35,8 @@ impl Threads {
     /// then, unless the task has failed or its value is large: rank 0's loop does that.
     pub(in crate::pool) fn help(self: &Arc<Self>, task: TaskId, slot: &Slot) {
         // Other threads may have small stacks, or be in the middle of something of rayon's; a task gives its place away.
-        if !IS_PROGRAM.get() || is_in_a_task() || slot.is_settled() {
+        let may_help = IS_PROGRAM.get() && !is_in_a_task() && !std::thread::panicking();
+        if !may_help || slot.is_settled() {
             return;
         }
         let mut runs = lock(&self.runs);
