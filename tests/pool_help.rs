@@ -142,6 +142,7 @@ fn a_task_that_the_program_runs_itself_stops_when_another_thread_cancels_it() {
                                 remote.cancel();
                                 return thread;
                             }
+                            assert!(!remote.is_done(), "it has ended before it was cancelled");
                             std::thread::yield_now();
                         }
                     });

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::quick::Quick;
 use super::shared::Large;
 use super::slot::Slot;
-use super::threads::{Away, Threads, is_asked_to_stop, is_in_a_task, stop_task_if_asked};
+use super::threads::{Away, Threads, help, is_asked_to_stop, is_in_a_task, stop_task_if_asked};
 use crate::code::Code;
 use crate::error::{Error, ErrorKind};
 use crate::lock::lock;
@@ -322,7 +322,9 @@ impl Desk {
 
     /// Who waits for this task may run it himself.
     pub fn help(&self, task: TaskId, slot: &Slot) {
-        if let Some(threads) = self.threads.get().and_then(Weak::upgrade) {
+        if help::may_help()
+            && let Some(threads) = self.threads.get().and_then(Weak::upgrade)
+        {
             threads.help(task, slot);
         }
     }

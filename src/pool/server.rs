@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, End, Note};
 use super::threads::{Late, Threads, Work};
+use crate::code::{Code, Entry};
 use crate::error::{Error, ErrorKind, Place};
 use crate::interrupt::Interrupts;
 use crate::master::tasks::TaskId;
@@ -85,6 +86,11 @@ pub(super) enum Absent {
 }
 
 impl Absent {
+    /// The function of a task.
+    pub fn or_entry(code: Code) -> Result<Entry, Self> {
+        code.entry().ok_or_else(|| Self::Gone("this program has no such function".into()))
+    }
+
     pub fn into_error(self, call: &str, place: &Place) -> Error {
         match self {
             Self::Unfit(unfit) => unfit.into_error(call, place),
@@ -159,8 +165,15 @@ impl Server {
                     }
                 });
             }
-            let entry = code.entry().ok_or_else(|| Absent::Gone("this program has no such function".into()));
-            let work = Work { entry, arguments, values, inputs: found, actor: actor.zip(cell), timeout, came };
+            let work = Work {
+                entry: Absent::or_entry(code),
+                arguments,
+                values,
+                inputs: found,
+                actor: actor.zip(cell),
+                timeout,
+                came,
+            };
             all.push((Job { task, depth, actor, work }, lacks));
         }
         self.threads.change(|backlog| {

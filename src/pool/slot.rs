@@ -165,8 +165,8 @@ impl Slot {
     #[must_use]
     pub fn give_up(&self, why: impl FnOnce() -> Error) -> Vec<Then> {
         let mut inner = lock(&self.0);
-        let has_one = inner.is_early || matches!((&inner.outcome, &inner.value), (Some(Err(_)), _) | (_, Some(_)));
-        if !has_one {
+        let has_failed = matches!(inner.outcome, Some(Err(_)));
+        if inner.value.is_none() && !inner.is_early && !has_failed {
             inner.outcome = Some(Err(why()));
         }
         std::mem::take(&mut inner.then)

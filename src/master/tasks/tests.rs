@@ -117,7 +117,7 @@ fn lose(tasks: &mut Tasks<&'static str>, worker: usize) {
 #[test]
 fn a_task_is_given_up_with_the_third_rank_that_is_lost_with_it_however_often_it_is_tried_again() {
     let mut tasks = tasks(&[1; 6]);
-    // Rank 0 is never lost, and is busy here.
+    // Rank 0 is never lost.
     let elsewhere = Demand { among: Some((1..6).collect()), ..Demand::default() };
     let order = Order { retries: 5, demand: elsewhere, ..Order::default() };
     tasks.handle(Event::Submitted { task: 0, order: order.into(), payload: Box::default() });

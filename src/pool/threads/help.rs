@@ -26,6 +26,12 @@ pub(in crate::pool) fn this_is_the_program() {
     IS_PROGRAM.set(true);
 }
 
+/// Whether this thread may run tasks for which it waits: others may have small stacks, or be in the middle of something of
+/// rayon's, and a task gives its place away.
+pub(in crate::pool) fn may_help() -> bool {
+    IS_PROGRAM.get() && !is_in_a_task() && !std::thread::panicking()
+}
+
 pub(super) fn is_the_program() -> bool {
     IS_PROGRAM.get()
 }
@@ -34,9 +40,7 @@ impl Threads {
     /// Runs a task on this thread, which waits for it, if it is a quick one that nobody has taken. Its slot is settled
     /// then, unless the task has failed or its value is large: rank 0's loop does that.
     pub(in crate::pool) fn help(self: &Arc<Self>, task: TaskId, slot: &Slot) {
-        // Other threads may have small stacks, or be in the middle of something of rayon's; a task gives its place away.
-        let may_help = IS_PROGRAM.get() && !is_in_a_task() && !std::thread::panicking();
-        if !may_help || slot.is_settled() {
+        if slot.is_settled() {
             return;
         }
         let mut runs = lock(&self.runs);
@@ -44,7 +48,7 @@ impl Threads {
             return;
         }
         let Some(Claim { code, arguments, queued }) = self.desk.claim(task) else { return };
-        let entry = code.entry().ok_or_else(|| Absent::Gone("this program has no such function".into()));
+        let entry = Absent::or_entry(code);
         let (values, inputs, actor, came) = (Vec::new(), Vec::new(), None, Instant::now());
         let work = Work { entry, arguments, values, inputs, actor, timeout: None, came };
         let job = Job { task, depth: 0, actor: None, work };
