@@ -63,8 +63,8 @@ use slot::{Line, Then};
 use task::Task;
 use threads::Current;
 
-/// At most so many tasks, or ends of tasks, go in one message, so that the first arrives while others are on their way.
-const TOGETHER: usize = 256;
+/// At most so many tasks, or ends of tasks, go in one message: short ones of both make one that leaves at once.
+const TOGETHER: usize = 64;
 
 /// The ranks, for whoever gives out tasks: what [`run`](crate::run) and [`World::pool`](crate::World::pool) give to the
 /// closure that they run on rank 0. It may be shared with other threads.

@@ -1,7 +1,7 @@
 //! What a task costs: how many empty ones a second, the round trip of one beside that of a bare message, and how long a
 //! task has to be to be worth it. Prints `name=value` pairs.
 
-use std::hint::{black_box, spin_loop};
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use mpi::traits::*;
@@ -47,18 +47,19 @@ fn measure(pool: &Pool, count: u64, ping: f64) -> Result<()> {
     let far = pool.task().on(pool.size() - 1);
     let far = trips(2000, Duration::ZERO, || far.submit(nothing, (1,))?.get())?;
     print!("rested_trip={} far_trip={} ", rested[100], far[1000]);
+    let steps_of_one = steps_in_a_microsecond();
     for length in LENGTHS {
         // Two seconds of work on one core; the first tasks tell how long they are.
-        let count = 2_000_000 / length;
-        run_all(pool.map(busy, (0..count / 20).map(|_| length))?)?;
+        let (count, steps) = (2_000_000 / length, (length as f64 * steps_of_one) as u64);
+        run_all(pool.map(compute, (0..count / 20).map(|_| steps))?)?;
         // Halves of both in turn, so that whatever else the machine does meets both.
         let (mut alone, mut wall) = (0.0, 0.0);
         for _ in 0..2 {
             let start = Instant::now();
-            threads.install(|| (0..count / 2).into_par_iter().for_each(|_| _ = black_box(busy(length))));
+            threads.install(|| (0..count / 2).into_par_iter().for_each(|_| _ = compute(steps)));
             alone += start.elapsed().as_secs_f64();
             let start = Instant::now();
-            run_all(pool.map(busy, (0..count / 2).map(|_| length))?)?;
+            run_all(pool.map(compute, (0..count / 2).map(|_| steps))?)?;
             wall += start.elapsed().as_secs_f64();
         }
         let ideal = (count * length) as f64 * 1e-6 / pool.total_threads() as f64;
@@ -89,11 +90,18 @@ fn nothing(number: u64) -> u64 {
     number
 }
 
-/// Keeps a core busy for so many microseconds.
-fn busy(microseconds: u64) -> u64 {
-    let start = Instant::now();
-    while (start.elapsed().as_nanos() as u64) < 1000 * microseconds {
-        spin_loop();
-    }
-    microseconds
+/// Work of a fixed size. One that ends with the time would count what others take from its core, the scheduler too, as done.
+fn compute(steps: u64) -> u64 {
+    black_box((0..steps).fold(black_box(1), |state: u64, _| state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1)))
+}
+
+/// What a core computes in a microsecond when nobody disturbs it.
+fn steps_in_a_microsecond() -> f64 {
+    let steps = 100_000;
+    let time = |_| {
+        let start = Instant::now();
+        compute(steps);
+        start.elapsed().as_secs_f64()
+    };
+    steps as f64 / (1e6 * (0..200).map(time).fold(f64::INFINITY, f64::min))
 }

@@ -313,6 +313,11 @@ impl<P> Tasks<P> {
         self.tasks.keys()
     }
 
+    /// Whether all workers have tasks that will last for so many nanoseconds, as far as one knows.
+    pub fn all_have_work_for(&self, time: u64) -> bool {
+        self.placement.all_have_work_for(time)
+    }
+
     /// Tasks that will not run before an actor is gone, with what they need and the actors that have it.
     pub fn starved(&self) -> Vec<(TaskId, String, Vec<TaskId>)> {
         let starved = self.placement.starved(|worker| self.gone.contains_key(&worker)).into_iter();

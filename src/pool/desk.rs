@@ -19,6 +19,7 @@ use crate::code::Code;
 use crate::error::{Error, ErrorKind};
 use crate::lock::lock;
 use crate::master::tasks::{FIRST_OF_RANK, Order, TaskId};
+use crate::transport::wait::{Mood, SLEEP_LEAST_STOCKED};
 use crate::worker::kept::discard;
 use crate::worker::runner::{Made, Trouble};
 use crate::worker::usage::Usage;
@@ -32,8 +33,9 @@ const LOOKS_AGAIN: u32 = 16;
 /// With more notes than these on the desk, whoever could run a task himself waits until they are read: they would pile up.
 const AHEAD_MOST: usize = 1000;
 
-/// A note that can wait does not wake a thread that would have woken as soon as this.
-const SOON: Duration = Duration::from_micros(200);
+/// Notes that have some time do not wake a thread that wakes as soon as this by itself; and those that have more of it.
+pub(super) const SOON: Duration = Duration::from_micros(200);
+pub(super) const LATER: Duration = SLEEP_LEAST_STOCKED;
 
 /// Something for the transport's thread to do. There are as many of them as tasks where a program submits them faster than
 /// they can be placed: they are small.
@@ -202,11 +204,24 @@ struct Notes {
     next: TaskId,
     /// What was asked for with one of the last tasks that need no values: the same as with the next one, most often.
     order: Arc<Order>,
-    /// The transport's thread sleeps, until then.
-    sleeps: Option<Instant>,
+    /// The transport's thread sleeps.
+    sleeps: Option<Sleep>,
     /// Nobody takes notes any more, because of that error if there is one.
     is_over: bool,
     why: Option<Error>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sleep {
+    until: Instant,
+    /// Everybody has work for longer: what is new has time.
+    is_stocked: bool,
+}
+
+impl Sleep {
+    fn is_over_within(self, time: Duration) -> bool {
+        self.until.saturating_duration_since(Instant::now()) <= time
+    }
 }
 
 impl Notes {
@@ -238,16 +253,12 @@ impl Desk {
 
     /// Puts a note down. After the end nobody reads it, for the reason that is given.
     pub fn post(&self, note: Note) -> Result<(), Option<Error>> {
-        self.put(note, |_| true)
+        self.post_within(Duration::ZERO, note)
     }
 
-    /// The same with a note that has some time: where this rank computes on meanwhile, waking whoever reads it for each of
-    /// many would take longer than short tasks do.
-    pub fn post_at_leisure(&self, note: Note) -> Result<(), Option<Error>> {
-        self.put(note, |until| until.saturating_duration_since(Instant::now()) > SOON)
-    }
-
-    fn put(&self, note: Note, wakes: impl FnOnce(Instant) -> bool) -> Result<(), Option<Error>> {
+    /// The same with a note that has so much time: where this rank computes on meanwhile, waking whoever reads it for each
+    /// of many would take longer than short tasks do.
+    pub fn post_within(&self, leisure: Duration, note: Note) -> Result<(), Option<Error>> {
         let mut notes = lock(&self.notes);
         if notes.is_over {
             let why = notes.why.clone();
@@ -257,7 +268,7 @@ impl Desk {
             return Err(why);
         }
         notes.notes.push(note);
-        self.wake(notes, wakes);
+        self.wake(notes, leisure);
         Ok(())
     }
 
@@ -284,12 +295,13 @@ impl Desk {
         notes.next += 1;
         let note = note(&mut notes, task);
         notes.notes.push(note);
-        self.wake(notes, |_| true);
+        let leisure = if notes.sleeps.is_some_and(|sleep| sleep.is_stocked) { LATER } else { Duration::ZERO };
+        self.wake(notes, leisure);
         Ok(task)
     }
 
-    fn wake(&self, mut notes: MutexGuard<'_, Notes>, wakes: impl FnOnce(Instant) -> bool) {
-        if notes.sleeps.is_some_and(wakes) {
+    fn wake(&self, mut notes: MutexGuard<'_, Notes>, leisure: Duration) {
+        if notes.sleeps.is_some_and(|sleep| !sleep.is_over_within(leisure)) {
             notes.sleeps = None;
             drop(notes);
             self.came.notify_one();
@@ -330,10 +342,10 @@ impl Desk {
     }
 
     /// For the transport's thread: sleeps until there is a note, or for this long.
-    pub fn sleep(&self, most: Duration) {
+    pub fn sleep(&self, most: Duration, mood: Mood) {
         let mut notes = lock(&self.notes);
         if notes.notes.is_empty() {
-            notes.sleeps = Some(Instant::now() + most);
+            notes.sleeps = Some(Sleep { until: Instant::now() + most, is_stocked: mood == Mood::Stocked });
             let (mut notes, _) = self.came.wait_timeout(notes, most).unwrap_or_else(PoisonError::into_inner);
             notes.sleeps = None;
         }
@@ -494,6 +506,36 @@ mod tests {
         (0..AHEAD_MOST).for_each(|_| _ = submit(&desk, plain()));
         let last = submit(&desk, plain());
         assert!(desk.claim(last).is_none(), "rank 0 is far behind");
+    }
+
+    #[test]
+    fn who_sleeps_is_woken_by_what_cannot_wait_so_long() {
+        let (desk, long) = (Desk::new(0), Duration::from_secs(3600));
+        let sleep = |time: Duration, is_stocked| {
+            lock(&desk.notes).sleeps = Some(Sleep { until: Instant::now() + time, is_stocked });
+        };
+        let is_woken = || lock(&desk.notes).sleeps.is_none();
+        let post = |leisure: Duration| desk.post_within(leisure, Note::Release(0)).expect("it is not over");
+        let submit = || {
+            let code = Code::of(nothing).expect("it is of this program");
+            let payload = Payload::new("nothing".into(), code, Vec::new(), None);
+            desk.submit(Order::default(), Box::new(payload)).expect("it is not over")
+        };
+        sleep(long, false);
+        post(2 * long);
+        assert!(!is_woken(), "it has more time than that");
+        post(long / 2);
+        assert!(is_woken());
+        sleep(long, true);
+        submit();
+        assert!(is_woken(), "that is too long for an order");
+        sleep(LATER, true);
+        submit();
+        assert!(!is_woken(), "everybody has work for longer");
+        sleep(long, false);
+        submit();
+        assert!(is_woken(), "somebody may be without work");
+        assert_eq!(desk.take().len(), 5);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::desk::{Desk, Note, over};
+use super::desk::{Desk, LATER, Note, over};
 use super::slot::{Slot, Then};
 use crate::error::{Place, Result};
 use crate::master::tasks::TaskId;
@@ -24,8 +25,10 @@ pub(crate) struct Handle {
 impl Handle {
     /// Has the value brought here as soon as there is one; it is nowhere else then if it is `taken`. Asks once.
     pub fn ask(&self, taken: bool) {
+        // Before the end of the task there is nothing to bring, and it wakes whoever reads this.
+        let leisure = if self.slot.is_settled() { Duration::ZERO } else { LATER };
         if self.slot.wants()
-            && let Err(why) = self.desk.post(Note::Want { task: self.task, taken })
+            && let Err(why) = self.desk.post_within(leisure, Note::Want { task: self.task, taken })
         {
             self.slot.bring(Err(over(why.as_ref(), &self.name))).into_iter().for_each(Then::happen);
         }
@@ -55,6 +58,6 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.slot.forget_callbacks();
-        let _ = self.desk.post(Note::Release(self.task));
+        let _ = self.desk.post_within(LATER, Note::Release(self.task));
     }
 }

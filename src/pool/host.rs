@@ -21,7 +21,7 @@ use crate::master::scheduler::GRACE;
 use crate::master::tasks::{Action, Ending, Event, Source, TaskId, Tasks, owner};
 use crate::rank::Rank;
 use crate::transport::Channel;
-use crate::transport::wait::{Mood, Waiter, sharpen_timer};
+use crate::transport::wait::{Mood, SLEEP_LEAST_STOCKED, Waiter, sharpen_timer};
 use crate::wire::{
     Asked, Assignment, EndedTask, FromServer, Input, InputFrom, Message, Signature, Submission, TaskResult, ToMaster,
     ToServer, ToWorker, Told,
@@ -30,6 +30,9 @@ use crate::worker::kept::Kept;
 
 /// How often the clock is looked at for tasks that have one.
 pub(super) const LOOK_AFTER: Duration = Duration::from_millis(1);
+
+/// While each rank has work for so many nanoseconds, none of them will be without before rank 0 has looked twice.
+const STOCK_LEAST: u64 = 2 * SLEEP_LEAST_STOCKED.as_nanos() as u64;
 
 /// The names of so many tasks are remembered that have taken too long.
 const LATE_MOST: usize = 10_000;
@@ -109,14 +112,9 @@ impl Host<'_> {
     fn run(&mut self) -> Result<(), Error> {
         loop {
             self.server.count(&self.rank.traffic);
-            let mut notes = self.desk.take().into_iter();
-            let mut idle = notes.len() == 0;
-            while let Some(note) = notes.next() {
-                if let Err(error) = self.on_note(note) {
-                    notes.for_each(|note| self.on_note_at_the_end(note));
-                    return Err(error);
-                }
-            }
+            let notes = self.desk.take();
+            let mut idle = notes.is_empty();
+            self.on_notes(notes)?;
             while let Some((from, message)) = self.rank.next_message()? {
                 idle &= message.is_beat();
                 self.on_message(from, message)?;
@@ -138,6 +136,21 @@ impl Host<'_> {
             }
             if idle { self.wait() } else { self.waiter.reset() }
         }
+    }
+
+    /// Of many orders, the first begin while the others are read.
+    fn on_notes(&mut self, notes: Vec<Note>) -> Result<(), Error> {
+        let mut notes = notes.into_iter();
+        let first = notes.by_ref().take(TOGETHER).try_for_each(|note| self.on_note(note));
+        let is_over = first.and_then(|()| if notes.len() > 0 { self.act() } else { Ok(false) });
+        let read = is_over.and_then(|is_over| {
+            self.is_over |= is_over;
+            notes.by_ref().try_for_each(|note| self.on_note(note))
+        });
+        if read.is_err() {
+            notes.for_each(|note| self.on_note_at_the_end(note));
+        }
+        read
     }
 
     fn on_note(&mut self, note: Note) -> Result<(), Error> {
@@ -500,9 +513,13 @@ impl Host<'_> {
         let mood = if self.broadcasts.is_under_way() {
             Mood::Meeting
         } else {
-            self.server.mood().unwrap_or_else(|| Mood::without_work(&self.rank.transport))
+            match self.server.mood(&self.rank.transport) {
+                // Whoever runs dry sooner asks for more sooner.
+                Mood::Stocked if !self.tasks.all_have_work_for(STOCK_LEAST) => Mood::Saturated,
+                mood => mood,
+            }
         };
-        self.waiter.wait(mood, |sleep| self.desk.sleep(sleep));
+        self.waiter.wait(mood, |sleep| self.desk.sleep(sleep, mood));
     }
 }
 

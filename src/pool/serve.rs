@@ -97,12 +97,9 @@ impl Serving<'_> {
                 }
             }
             if idle {
-                let mood = if self.broadcast.is_some() {
-                    Mood::Meeting
-                } else {
-                    self.server.mood().unwrap_or_else(|| Mood::without_work(&self.rank.transport))
-                };
-                waiter.wait(mood, |sleep| self.desk.sleep(sleep));
+                let mood =
+                    if self.broadcast.is_some() { Mood::Meeting } else { self.server.mood(&self.rank.transport) };
+                waiter.wait(mood, |sleep| self.desk.sleep(sleep, mood));
             } else {
                 waiter.reset();
             }

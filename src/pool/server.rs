@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Place};
 use crate::interrupt::Interrupts;
 use crate::master::tasks::TaskId;
 use crate::rank::{Rank, Traffic};
+use crate::transport::Transport;
 use crate::transport::wait::Mood;
 use crate::wire::{self, Assignment, EndedTask, Input, InputFrom, TaskResult, ToServer};
 use crate::worker::backlog::Job;
@@ -250,9 +251,13 @@ impl Server {
         self.threads.here.count(traffic);
     }
 
-    /// How to wait while threads run something; nothing if none does.
-    pub fn mood(&self) -> Option<Mood> {
-        self.threads.mood()
+    /// How to wait while there is nothing to do but what threads run and what is under way.
+    pub fn mood(&self, transport: &dyn Transport) -> Mood {
+        match self.threads.mood() {
+            // What moves does so only while this rank looks.
+            Some(Mood::Stocked) if transport.is_moving() => Mood::Saturated,
+            mood => mood.unwrap_or_else(|| Mood::without_work(transport)),
+        }
     }
 
     /// Nobody wants what runs here any more.

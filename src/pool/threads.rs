@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::desk::{Desk, End, Note};
+use super::desk::{Desk, End, LATER, Note, SOON};
 use super::server::Absent;
 use super::variables::Here;
 use crate::code::Entry;
@@ -203,13 +203,7 @@ impl Threads {
 
     /// How a rank waits that has nothing to do but what its threads do; nothing if they do nothing.
     pub fn mood(&self) -> Option<Mood> {
-        let runs = lock(&self.runs);
-        // Who helps is through at once, and goes on with something for rank 0's loop, most often.
-        let active = runs.active - runs.helping;
-        if active >= self.pool.current_num_threads() {
-            return Some(Mood::Saturated);
-        }
-        (active + runs.waiting > 0).then_some(Mood::Serving)
+        lock(&self.runs).mood(self.pool.current_num_threads())
     }
 
     /// Changes what was not begun, and lets threads look at it.
@@ -293,23 +287,25 @@ impl Threads {
             if told.as_ref().is_some_and(|told| !told.counts) {
                 // Its value is dropped, which may take long, before the time of another task begins.
                 drop(runs);
-                told.into_iter().for_each(|told| self.tell(told, true));
+                told.into_iter().for_each(|told| self.tell(told, Some(SOON)));
                 continue;
             }
             // A task that waits for a part of its own must not be kept waiting by another task.
             let is_one_too_many = is_in_a_task() || runs.busy() > self.pool.current_num_threads();
             let next = if is_one_too_many { None } else { runs.backlog.next() };
             let next = next.map(|job| (runs.begin(&job), job));
+            let is_stocked = runs.is_stocked(self.pool.current_num_threads());
             // One may have given up its place inside of the task.
             let are_missing = runs.backlog.runnable() > 0 && runs.busy() < self.pool.current_num_threads();
             let Some(((number, is_to_stop), job)) = next else {
                 runs.active -= 1;
                 leave(&mut runs);
                 drop(runs);
-                return told.into_iter().for_each(|told| self.tell(told, false));
+                return told.into_iter().for_each(|told| self.tell(told, None));
             };
             drop(runs);
-            told.into_iter().for_each(|told| self.tell(told, true));
+            let leisure = if is_stocked { LATER } else { SOON };
+            told.into_iter().for_each(|told| self.tell(told, Some(leisure)));
             if are_missing {
                 self.start();
             }
@@ -349,8 +345,8 @@ impl Threads {
         Ended { run: (task, number), end: Box::new(End { result, usage }), actor: actor.map(|(actor, _)| actor) }
     }
 
-    /// Tells of a run that has ended here: later, if this thread goes on with another.
-    fn tell(&self, told: Told, goes_on: bool) {
+    /// Tells of a run that has ended here. Whoever is told of it may take so much time, if this thread goes on with another.
+    fn tell(&self, told: Told, leisure: Option<Duration>) {
         let Told { ended: Ended { run: (task, _), end, .. }, counts, mut back } = told;
         if !counts {
             // It was given up, and nobody wants to hear of it.
@@ -361,7 +357,7 @@ impl Threads {
             back.insert(0, task);
         } else {
             let note = Note::Ended { task, end };
-            let _ = if goes_on { self.desk.post_at_leisure(note) } else { self.desk.post(note) };
+            let _ = self.desk.post_within(leisure.unwrap_or_default(), note);
         }
         if !back.is_empty() {
             let _ = self.desk.post(Note::Returned(back));
@@ -434,6 +430,20 @@ impl Threads {
 }
 
 impl Runs {
+    fn mood(&self, threads: usize) -> Option<Mood> {
+        // Who helps is through at once, and goes on with something for rank 0's loop, most often.
+        let active = self.active - self.helping;
+        if active >= threads {
+            return Some(if self.is_stocked(threads) { Mood::Stocked } else { Mood::Saturated });
+        }
+        (active + self.waiting > 0).then_some(Mood::Serving)
+    }
+
+    /// Whether the next task is there for each of so many threads, and no task waits for what this rank hears.
+    fn is_stocked(&self, threads: usize) -> bool {
+        self.waiting == 0 && self.backlog.runnable() >= threads
+    }
+
     /// A task begins.
     fn begin(&mut self, job: &Job<Work>) -> (u64, Arc<AtomicBool>) {
         let Job { task, actor, work: Work { timeout, .. }, .. } = *job;
@@ -493,5 +503,32 @@ impl Drop for Away {
             IS_AWAY.set(false);
         }
         with_current(|current| current.waited.set(current.waited.get() + self.since.elapsed()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn give(runs: &mut Runs, task: TaskId) {
+        let (arguments, values, inputs, came) = (Vec::new(), Vec::new(), Vec::new(), Instant::now());
+        let entry = Err(Absent::Gone("nobody runs it".into()));
+        let work = Work { entry, arguments, values, inputs, actor: None, timeout: None, came };
+        runs.backlog.give(Job { task, depth: 0, actor: None, work }, &BTreeMap::new());
+    }
+
+    #[test]
+    fn a_rank_may_look_late_where_each_thread_has_a_task_and_the_next_and_none_waits() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.mood(2), None);
+        runs.active = 1;
+        assert_eq!(runs.mood(2), Some(Mood::Serving));
+        runs.active = 2;
+        give(&mut runs, 0);
+        assert_eq!(runs.mood(2), Some(Mood::Saturated));
+        give(&mut runs, 1);
+        assert_eq!(runs.mood(2), Some(Mood::Stocked));
+        runs.waiting = 1;
+        assert_eq!(runs.mood(2), Some(Mood::Saturated), "what it waits for comes by a message");
     }
 }

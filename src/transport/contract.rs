@@ -1,5 +1,7 @@
 //! What every transport must do, checked by ranks that all run `check`.
 
+use std::time::Duration;
+
 use super::wait::{Mood, Waiter};
 use super::{Channel, Collective, Incoming, Transport};
 use crate::array::op::{BuiltIn, Number, Operation};
@@ -13,6 +15,7 @@ pub(crate) fn check(transport: &mut dyn Transport) {
     messages_of_a_pair_keep_their_order(transport);
     large_and_empty_messages_arrive_whole(transport);
     many_messages_may_be_under_way(transport);
+    what_has_arrived_is_found_at_once(transport);
     collectives_and_messages_do_not_disturb_each_other(transport);
     transport.close(&mut drop).expect("close");
 }
@@ -155,6 +158,28 @@ fn many_messages_may_be_under_way(transport: &mut dyn Transport) {
         }
     }
     collective(transport, Collective::Barrier);
+}
+
+/// Whoever sleeps for long between two looks must not need two of them.
+fn what_has_arrived_is_found_at_once(transport: &mut dyn Transport) {
+    let (rank, size) = (transport.rank(), transport.size());
+    let mut found = 0;
+    // A machine that is busy may be late with some.
+    for _ in 0..20 {
+        collective(transport, Collective::Barrier);
+        if rank == 0 {
+            (1..size).for_each(|to| transport.send(to, Channel::Control, vec![7]).expect("send"));
+            // It is on its way with the next look.
+            assert!(transport.receive().expect("receive").is_none());
+        } else {
+            std::thread::sleep(Duration::from_millis(10));
+            match transport.receive().expect("receive") {
+                Some(_) => found += 1,
+                None => drop(receive(transport)),
+            }
+        }
+    }
+    assert!(rank == 0 || found > 0, "rank {rank} never found a message that had arrived");
 }
 
 fn collectives_and_messages_do_not_disturb_each_other(transport: &mut dyn Transport) {

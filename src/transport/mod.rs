@@ -43,6 +43,9 @@ pub(crate) trait Transport {
     /// Whether messages are still leaving, so that whoever waits should look often.
     fn is_sending(&self) -> bool;
 
+    /// Whether long messages are leaving or arriving, which move on only while both of their ranks look.
+    fn is_moving(&self) -> bool;
+
     /// Whether messages are still leaving for this rank.
     fn is_sending_to(&self, to: usize) -> bool;
 

@@ -73,6 +73,10 @@ impl Transport for Threads {
         false
     }
 
+    fn is_moving(&self) -> bool {
+        false
+    }
+
     fn is_sending_to(&self, _to: usize) -> bool {
         false
     }

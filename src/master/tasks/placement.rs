@@ -14,9 +14,12 @@ use super::demand::{Demand, Resources};
 use super::{Order, TaskId};
 use crate::simulate::mutant::{Mutant, planted};
 
-/// A worker is given tasks ahead for this long, in nanoseconds of each of its threads: rank 0 may be late by as long as a
-/// kernel leaves a busy core to another thread, which is some milliseconds, where its cores compute, too.
-const HORIZON: u64 = 5_000_000;
+/// A worker is given tasks ahead for this long, in nanoseconds of each of its threads. Where all cores compute, ranks look
+/// for messages some milliseconds apart, and a kernel leaves a busy core to another thread for as long: the way from the end
+/// of a task to rank 0 and back, with the next one, takes three looks.
+const HORIZON: u64 = 20_000_000;
+/// A worker with no more to do than this is waited for rather than that values are moved.
+const SHORT: u64 = 5_000_000;
 /// A worker has at most so many tasks that it has not ended.
 const MOST: usize = 4096;
 /// What a task is expected to take before one of its kind has ended.
@@ -55,6 +58,8 @@ pub(super) struct Placement {
     awaited: BTreeSet<usize>,
     /// All workers that are there, by what they have to do.
     loads: BTreeSet<(u64, usize)>,
+    /// Tasks that workers have, and of which nobody knew how long they would take.
+    unknown: usize,
     /// The mean time of each kind of task, in nanoseconds.
     means: BTreeMap<u64, f64>,
     /// Tasks that not every worker can run at every time, and actors, which are spread over the workers.
@@ -79,8 +84,9 @@ struct Taken {
 
 #[derive(Debug, Clone, Copy)]
 struct Given {
-    /// The time that the task was expected to take.
+    /// The time that the task was expected to take, and whether that was known.
     expected: u64,
+    is_known: bool,
     /// Whether another may run it, and how long its inputs would take to get there.
     is_free: bool,
     moving: u64,
@@ -159,6 +165,7 @@ impl Placement {
             roomy: BTreeSet::new(),
             awaited: BTreeSet::new(),
             loads: BTreeSet::new(),
+            unknown: 0,
             means: BTreeMap::new(),
             special: BTreeMap::new(),
             has_hope: false,
@@ -227,7 +234,7 @@ impl Placement {
         let most = held.iter().filter(|(worker, _)| self.workers[**worker].is_present);
         let least = |worker: usize| (Reverse(self.workers[worker].load()), Reverse(worker));
         let (worker, there) = most.max_by_key(|(worker, bytes)| (**bytes, least(**worker)))?;
-        let load = self.workers[*worker].load().saturating_sub(HORIZON);
+        let load = self.workers[*worker].load().saturating_sub(SHORT);
         let waiting = load + if total > *there { moving(total - there) } else { 0 };
         let elsewhere = self.roomy.first().map_or(u64::MAX, |(load, _)| load + moving(total));
         (waiting <= elsewhere).then_some(*worker)
@@ -371,13 +378,16 @@ impl Placement {
             self.taken.entry(task).or_insert(taken);
             self.workers[worker].actors += 1;
         }
-        let expected = self.means.get(&order.kind).map_or(UNKNOWN, |mean| *mean as u64);
+        let known = self.means.get(&order.kind).map(|mean| *mean as u64);
+        let (expected, is_known) = (known.unwrap_or(UNKNOWN), known.is_some());
         self.change(worker, |worker| {
             let moving = worker.rather.remove(&turn).unwrap_or(0);
             worker.only.remove(&turn);
-            worker.held.insert(task, Given { expected, is_free: order.on.is_none() && order.demand.is_none(), moving });
+            let is_free = order.on.is_none() && order.demand.is_none();
+            worker.held.insert(task, Given { expected, is_known, is_free, moving });
             worker.sum += expected;
         });
+        self.unknown += usize::from(!is_known);
     }
 
     /// A task of this worker waits for others: it does not keep anything else from running there.
@@ -402,7 +412,17 @@ impl Placement {
 
     /// A worker does not have a task any more.
     pub fn returned(&mut self, worker: usize, task: TaskId) {
-        self.change(worker, |worker| worker.sum -= worker.held.remove(&task).map_or(0, |given| given.expected));
+        let given = self.change(worker, |worker| {
+            let given = worker.held.remove(&task);
+            worker.sum -= given.map_or(0, |given| given.expected);
+            given
+        });
+        self.unknown -= usize::from(given.is_some_and(|given| !given.is_known));
+    }
+
+    /// Whether all workers have tasks that will last for so long, as far as one knows.
+    pub fn all_have_work_for(&self, time: u64) -> bool {
+        self.unknown == 0 && self.loads.first().is_some_and(|(load, _)| *load >= time)
     }
 
     /// Somebody who has tasks that he has not begun, while others have none: which to take back.
@@ -437,14 +457,16 @@ impl Placement {
 
     /// A worker is lost. Gives the tasks that have waited for it, but could run elsewhere, and those that could not.
     pub fn lose(&mut self, worker: usize) -> (Vec<TaskId>, Vec<TaskId>) {
-        let (mut free, mut stuck) = (Vec::new(), Vec::new());
+        let (mut free, mut stuck, mut unknown) = (Vec::new(), Vec::new(), 0);
         self.change(worker, |worker| {
             worker.is_present = false;
             free = std::mem::take(&mut worker.rather).into_keys().map(|turn| turn.2).collect();
             stuck = std::mem::take(&mut worker.only).into_iter().map(|turn| turn.2).collect();
+            unknown = worker.held.values().filter(|given| !given.is_known).count();
             worker.held.clear();
             worker.sum = 0;
         });
+        self.unknown -= unknown;
         (free, stuck)
     }
 

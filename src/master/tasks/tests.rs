@@ -285,7 +285,7 @@ fn who_waits_for_what_actors_have_is_known_with_them() {
 
 #[test]
 fn a_rank_has_two_tasks_or_as_many_short_ones_as_last_until_it_is_given_more() {
-    for (seconds, most) in [(1e-6, 4096), (1e-3, 5), (0.1, 2)] {
+    for (seconds, most) in [(1e-6, 4096), (1e-3, 20), (0.1, 2)] {
         let mut tasks = tasks(&[1]);
         submit(&mut tasks, 0, &[]);
         assert_eq!(actions(&mut tasks), ["0 on 0 with []"]);
@@ -415,4 +415,29 @@ fn actors_take_their_turn_with_tasks() {
         order.last().into_iter().for_each(|task| end_large(&mut tasks, 0, *task, 0));
     }
     assert_eq!(order, [2, 1, 0, 3]);
+}
+
+#[test]
+fn all_have_work_for_as_long_as_the_least_of_what_they_were_given_is_known_to_take() {
+    let mut tasks = tasks(&[1, 1]);
+    let (first, millisecond) = (0..4, 1_000_000);
+    first.clone().for_each(|task| submit(&mut tasks, task, &[]));
+    let given = actions(&mut tasks);
+    assert!(given.iter().any(|action| action.starts_with("0 on 0")), "{given:?}");
+    assert!(!tasks.all_have_work_for(0), "nobody knows how long they take");
+    let end = |tasks: &mut Tasks<&'static str>, worker, task| {
+        tasks.handle(Event::Ended { worker, task, ending: Ending::Small { seconds: 0.001 } });
+    };
+    end(&mut tasks, 0, 0);
+    actions(&mut tasks);
+    assert!(!tasks.all_have_work_for(0), "those that are under way were given before");
+    lose(&mut tasks, 1);
+    let given = actions(&mut tasks);
+    let holds = |task| given.iter().any(|action| action.starts_with(&format!("{task} on 0")));
+    // Those of the lost rank come with what has been learned; what this one had goes on.
+    let old: Vec<TaskId> = first.filter(|task| *task != 0 && !holds(*task)).collect();
+    old.into_iter().for_each(|task| end(&mut tasks, 0, task));
+    (10..30).for_each(|task| submit(&mut tasks, task, &[]));
+    actions(&mut tasks);
+    assert!(tasks.all_have_work_for(5 * millisecond) && !tasks.all_have_work_for(1000 * millisecond));
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::{Absent, Ended, Job, Runs, Threads, Told, Work, is_in_a_task};
 use crate::lock::lock;
 use crate::master::tasks::TaskId;
-use crate::pool::desk::{Claim, Timing};
+use crate::pool::desk::{Claim, SOON, Timing};
 use crate::pool::slot::{Settled, Slot};
 use crate::worker::kept::Kept;
 use crate::worker::runner::Made;
@@ -67,7 +67,7 @@ impl Threads {
         let told = lock(&self.runs).end_help(ended);
         // Somebody waits for the word of it if this thread goes on to, or another one.
         let is_at_leisure = slot.is_settled() && !slot.is_watched();
-        self.tell(told, is_at_leisure);
+        self.tell(told, is_at_leisure.then_some(SOON));
         self.start();
     }
 }

@@ -11,6 +11,10 @@ use super::WINDOW;
 use super::environment::check;
 use crate::transport::Failure;
 
+/// Messages of up to so many bytes are handed over at once, between most ranks: 4 KiB is what Open MPI takes in shared
+/// memory (its `btl_vader_eager_limit`), and networks and MPICH take more. Both sides have to see to longer ones.
+const SHORT_MOST: usize = 4096 - 64;
+
 /// The messages of this rank that have not left.
 pub(super) struct Outbox {
     comm: ffi::MPI_Comm,
@@ -20,6 +24,8 @@ pub(super) struct Outbox {
     /// Messages that wait for a place in their receiver's window, in order.
     waiting: Vec<VecDeque<Outgoing>>,
     waiting_total: usize,
+    /// The long ones among all of these.
+    long: usize,
     /// Active sends to each rank.
     active: Vec<usize>,
     indices: Vec<c_int>,
@@ -32,6 +38,12 @@ struct Outgoing {
     range: Range<usize>,
 }
 
+impl Outgoing {
+    fn is_long(&self) -> bool {
+        self.range.len() > SHORT_MOST
+    }
+}
+
 impl Outbox {
     pub fn new(comm: ffi::MPI_Comm, size: usize) -> Self {
         Self {
@@ -40,6 +52,7 @@ impl Outbox {
             sends: Vec::new(),
             waiting: (0..size).map(|_| VecDeque::new()).collect(),
             waiting_total: 0,
+            long: 0,
             active: vec![0; size],
             indices: Vec::new(),
         }
@@ -49,13 +62,19 @@ impl Outbox {
         self.requests.is_empty() && self.waiting_total == 0
     }
 
+    pub fn has_long(&self) -> bool {
+        self.long > 0
+    }
+
     pub fn is_empty_for(&self, to: usize) -> bool {
         self.active[to] == 0 && self.waiting[to].is_empty()
     }
 
     /// Takes a message; `progress` starts it when its receiver's window has room.
     pub fn push(&mut self, to: usize, tag: c_int, bytes: Arc<Vec<u8>>, range: Range<usize>) {
-        self.waiting[to].push_back(Outgoing { to, tag, bytes, range });
+        let outgoing = Outgoing { to, tag, bytes, range };
+        self.long += usize::from(outgoing.is_long());
+        self.waiting[to].push_back(outgoing);
         self.waiting_total += 1;
     }
 
@@ -112,6 +131,7 @@ impl Outbox {
             self.requests.swap_remove(index);
             let send = self.sends.swap_remove(index);
             self.active[send.to] -= 1;
+            self.long -= usize::from(send.is_long());
         }
         Ok(())
     }

@@ -116,6 +116,7 @@ fn a_rank_of_two_that_exchange_a_gibibyte() {
     on_mpi(None, |transport| {
         if transport.rank() == 0 {
             transport.send(1, Channel::Partials, (0..length).map(byte).collect()).unwrap();
+            assert!(transport.is_moving());
         } else {
             let mut waiter = Waiter::default();
             let arrived = loop {
