@@ -313,7 +313,7 @@ impl<P> Tasks<P> {
         self.tasks.keys()
     }
 
-    /// Whether all workers have tasks that will last for so many nanoseconds, as far as one knows.
+    /// Whether all workers have two tasks for each thread or more, and those are expected to last for so many nanoseconds.
     pub fn all_have_work_for(&self, time: u64) -> bool {
         self.placement.all_have_work_for(time)
     }

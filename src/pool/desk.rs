@@ -19,7 +19,7 @@ use crate::code::Code;
 use crate::error::{Error, ErrorKind};
 use crate::lock::lock;
 use crate::master::tasks::{FIRST_OF_RANK, Order, TaskId};
-use crate::transport::wait::{Mood, SLEEP_LEAST_STOCKED};
+use crate::transport::wait::{Mood, SLEEP_STOCKED};
 use crate::worker::kept::discard;
 use crate::worker::runner::{Made, Trouble};
 use crate::worker::usage::Usage;
@@ -33,9 +33,10 @@ const LOOKS_AGAIN: u32 = 16;
 /// With more notes than these on the desk, whoever could run a task himself waits until they are read: they would pile up.
 const AHEAD_MOST: usize = 1000;
 
-/// Notes that have some time do not wake a thread that wakes as soon as this by itself; and those that have more of it.
+/// A note that has so much time wakes nobody who wakes by himself within it: as much as a few short tasks take.
 pub(super) const SOON: Duration = Duration::from_micros(200);
-pub(super) const LATER: Duration = SLEEP_LEAST_STOCKED;
+/// The same: as long as a rank sleeps that has enough to do.
+pub(super) const LATER: Duration = SLEEP_STOCKED;
 
 /// Something for the transport's thread to do. There are as many of them as tasks where a program submits them faster than
 /// they can be placed: they are small.
@@ -214,7 +215,7 @@ struct Notes {
 #[derive(Debug, Clone, Copy)]
 struct Sleep {
     until: Instant,
-    /// Everybody has work for longer: what is new has time.
+    /// This rank has enough to do, and on rank 0 all have: what is new has time.
     is_stocked: bool,
 }
 
@@ -341,6 +342,14 @@ impl Desk {
         }
     }
 
+    /// A task waits for what this rank hears, and for what it has put down before.
+    fn wake_from_a_long_sleep(&self) {
+        let notes = lock(&self.notes);
+        if notes.sleeps.is_some_and(|sleep| sleep.is_stocked) {
+            self.wake(notes, Duration::ZERO);
+        }
+    }
+
     /// For the transport's thread: sleeps until there is a note, or for this long.
     pub fn sleep(&self, most: Duration, mood: Mood) {
         let mut notes = lock(&self.notes);
@@ -406,7 +415,9 @@ impl Desk {
     pub fn give_way(&self) -> Option<Away> {
         let may_be_in_one = rayon::current_thread_index().is_some() || is_in_a_task();
         let threads = self.threads.get().filter(|_| may_be_in_one).and_then(Weak::upgrade);
-        threads.as_ref().map(Threads::give_way)
+        let away = threads.as_ref().map(Threads::give_way)?;
+        self.wake_from_a_long_sleep();
+        Some(away)
     }
 
     fn wait_for_the_bell<R>(
@@ -532,6 +543,8 @@ mod tests {
         sleep(LATER, true);
         submit();
         assert!(!is_woken(), "everybody has work for longer");
+        desk.wake_from_a_long_sleep();
+        assert!(is_woken(), "a task waits");
         sleep(long, false);
         submit();
         assert!(is_woken(), "somebody may be without work");

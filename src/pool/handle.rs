@@ -25,7 +25,7 @@ pub(crate) struct Handle {
 impl Handle {
     /// Has the value brought here as soon as there is one; it is nowhere else then if it is `taken`. Asks once.
     pub fn ask(&self, taken: bool) {
-        // Before the end of the task there is nothing to bring, and it wakes whoever reads this.
+        // Before the end of the task there is nothing to bring.
         let leisure = if self.slot.is_settled() { Duration::ZERO } else { LATER };
         if self.slot.wants()
             && let Err(why) = self.desk.post_within(leisure, Note::Want { task: self.task, taken })

@@ -21,7 +21,7 @@ use crate::master::scheduler::GRACE;
 use crate::master::tasks::{Action, Ending, Event, Source, TaskId, Tasks, owner};
 use crate::rank::Rank;
 use crate::transport::Channel;
-use crate::transport::wait::{Mood, SLEEP_LEAST_STOCKED, Waiter, sharpen_timer};
+use crate::transport::wait::{Mood, SLEEP_STOCKED, Waiter, sharpen_timer};
 use crate::wire::{
     Asked, Assignment, EndedTask, FromServer, Input, InputFrom, Message, Signature, Submission, TaskResult, ToMaster,
     ToServer, ToWorker, Told,
@@ -31,8 +31,11 @@ use crate::worker::kept::Kept;
 /// How often the clock is looked at for tasks that have one.
 pub(super) const LOOK_AFTER: Duration = Duration::from_millis(1);
 
-/// While each rank has work for so many nanoseconds, none of them will be without before rank 0 has looked twice.
-const STOCK_LEAST: u64 = 2 * SLEEP_LEAST_STOCKED.as_nanos() as u64;
+/// While each rank has tasks for so many nanoseconds, none of them is likely to be without before rank 0 has looked twice.
+const STOCK_LEAST: u64 = 2 * SLEEP_STOCKED.as_nanos() as u64;
+
+/// So many notes are read before what they ask for begins.
+const FIRST: usize = 64;
 
 /// The names of so many tasks are remembered that have taken too long.
 const LATE_MOST: usize = 10_000;
@@ -138,19 +141,22 @@ impl Host<'_> {
         }
     }
 
-    /// Of many orders, the first begin while the others are read.
     fn on_notes(&mut self, notes: Vec<Note>) -> Result<(), Error> {
         let mut notes = notes.into_iter();
-        let first = notes.by_ref().take(TOGETHER).try_for_each(|note| self.on_note(note));
-        let is_over = first.and_then(|()| if notes.len() > 0 { self.act() } else { Ok(false) });
-        let read = is_over.and_then(|is_over| {
-            self.is_over |= is_over;
-            notes.by_ref().try_for_each(|note| self.on_note(note))
-        });
+        let read = self.read(&mut notes);
         if read.is_err() {
             notes.for_each(|note| self.on_note_at_the_end(note));
         }
         read
+    }
+
+    /// Of many orders, the first begin while the others are read.
+    fn read(&mut self, notes: &mut std::vec::IntoIter<Note>) -> Result<(), Error> {
+        notes.by_ref().take(FIRST).try_for_each(|note| self.on_note(note))?;
+        if notes.len() > 0 {
+            self.is_over |= self.act()?;
+        }
+        notes.try_for_each(|note| self.on_note(note))
     }
 
     fn on_note(&mut self, note: Note) -> Result<(), Error> {

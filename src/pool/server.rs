@@ -28,6 +28,9 @@ use crate::worker::runner::{Cell, Made};
 use crate::worker::store::{Memory, Store};
 use crate::worker::usage::Usage;
 
+/// Somebody who has asked for a value, or for a task, may wait for another one so long afterwards.
+const OF_LATE: Duration = Duration::from_millis(20);
+
 pub(super) struct Server {
     place: Place,
     /// The number of the call, in front of every value that travels.
@@ -41,6 +44,8 @@ pub(super) struct Server {
     writer: Option<(Sender<Chore>, Option<JoinHandle<()>>)>,
     /// Runs with a journal, during which a signal does not end this rank.
     watched: u32,
+    /// When another rank last asked for something.
+    asked: Option<Instant>,
 }
 
 /// A value, or nothing, to be written for a rank.
@@ -111,11 +116,15 @@ impl Server {
             actors: BTreeMap::new(),
             writer: None,
             watched: 0,
+            asked: None,
         }
     }
 
     /// Does what rank 0 says, or a rank that wants a value.
     pub fn obey(&mut self, from: usize, message: ToServer) -> Obeyed {
+        if let ToServer::Fetch(_) | ToServer::Recall(_) = message {
+            self.asked = Some(Instant::now());
+        }
         match message {
             ToServer::Run(assignments) => self.run(assignments),
             ToServer::Recall(tasks) => Obeyed { returned: Some(self.recall(tasks)), ..Obeyed::default() },
@@ -254,10 +263,14 @@ impl Server {
     /// How to wait while there is nothing to do but what threads run and what is under way.
     pub fn mood(&self, transport: &dyn Transport) -> Mood {
         match self.threads.mood() {
-            // What moves does so only while this rank looks.
-            Some(Mood::Stocked) if transport.is_moving() => Mood::Saturated,
+            // What moves does so only while this rank looks, and who has asked once asks again.
+            Some(Mood::Stocked) if transport.is_moving() || self.was_asked_of_late() => Mood::Saturated,
             mood => mood.unwrap_or_else(|| Mood::without_work(transport)),
         }
+    }
+
+    fn was_asked_of_late(&self) -> bool {
+        self.asked.is_some_and(|asked| asked.elapsed() < OF_LATE)
     }
 
     /// Nobody wants what runs here any more.

@@ -71,7 +71,7 @@ impl<'p> Task<'p> {
     }
 
     /// Of tasks that could run, those of higher priority begin first; 0 if nothing is said. Tasks that a rank was given
-    /// already, two for each of its threads or as many as last for about 5 ms, keep their turn.
+    /// already, two for each of its threads or as many as last for about 20 ms, keep their turn.
     ///
     /// # Examples
     ///

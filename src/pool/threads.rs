@@ -439,9 +439,11 @@ impl Runs {
         (active + self.waiting > 0).then_some(Mood::Serving)
     }
 
-    /// Whether the next task is there for each of so many threads, and no task waits for what this rank hears.
+    /// Whether each of so many threads has a task and the next, and no task waits for what this rank hears.
     fn is_stocked(&self, threads: usize) -> bool {
-        self.waiting == 0 && self.backlog.runnable() >= threads
+        // A thread that looks for a task, and the task that it will find, are one.
+        let tasks = self.running.len() - self.helping + self.backlog.runnable();
+        self.waiting == 0 && tasks >= 2 * threads
     }
 
     /// A task begins.
@@ -524,9 +526,14 @@ mod tests {
         runs.active = 1;
         assert_eq!(runs.mood(2), Some(Mood::Serving));
         runs.active = 2;
-        give(&mut runs, 0);
-        assert_eq!(runs.mood(2), Some(Mood::Saturated));
-        give(&mut runs, 1);
+        (0..3).for_each(|task| give(&mut runs, task));
+        assert_eq!(runs.mood(2), Some(Mood::Saturated), "two of them are for threads that look for one");
+        for _ in 0..2 {
+            let job = runs.backlog.next().expect("three were given");
+            runs.begin(&job);
+        }
+        assert_eq!(runs.mood(2), Some(Mood::Saturated), "one thread has no other");
+        give(&mut runs, 3);
         assert_eq!(runs.mood(2), Some(Mood::Stocked));
         runs.waiting = 1;
         assert_eq!(runs.mood(2), Some(Mood::Saturated), "what it waits for comes by a message");

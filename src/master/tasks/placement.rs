@@ -58,8 +58,6 @@ pub(super) struct Placement {
     awaited: BTreeSet<usize>,
     /// All workers that are there, by what they have to do.
     loads: BTreeSet<(u64, usize)>,
-    /// Tasks that workers have, and of which nobody knew how long they would take.
-    unknown: usize,
     /// The mean time of each kind of task, in nanoseconds.
     means: BTreeMap<u64, f64>,
     /// Tasks that not every worker can run at every time, and actors, which are spread over the workers.
@@ -100,6 +98,8 @@ struct Worker {
     held: BTreeMap<TaskId, Given>,
     /// The sum of the times that they were expected to take.
     sum: u64,
+    /// Those of them of which nobody knew how long they would take.
+    unknown: usize,
     /// Tasks that wait for it, but that others may run as well, with the time that it would take to move their inputs there.
     rather: BTreeMap<Turn, u64>,
     /// Tasks that nobody else may run.
@@ -121,6 +121,11 @@ impl Worker {
     fn has_room(&self) -> bool {
         let held = self.held.len();
         self.is_present && (held < 2 * self.threads as usize || (self.load() < HORIZON && held < MOST))
+    }
+
+    fn has_work_for(&self, time: u64) -> bool {
+        let (known, sum) = (self.held.len() - self.unknown, self.sum - self.unknown as u64 * UNKNOWN);
+        known as u64 >= 2 * self.threads && sum >= time * self.threads
     }
 
     fn first(&self) -> Option<Turn> {
@@ -165,7 +170,6 @@ impl Placement {
             roomy: BTreeSet::new(),
             awaited: BTreeSet::new(),
             loads: BTreeSet::new(),
-            unknown: 0,
             means: BTreeMap::new(),
             special: BTreeMap::new(),
             has_hope: false,
@@ -386,8 +390,8 @@ impl Placement {
             let is_free = order.on.is_none() && order.demand.is_none();
             worker.held.insert(task, Given { expected, is_known, is_free, moving });
             worker.sum += expected;
+            worker.unknown += usize::from(!is_known);
         });
-        self.unknown += usize::from(!is_known);
     }
 
     /// A task of this worker waits for others: it does not keep anything else from running there.
@@ -412,17 +416,17 @@ impl Placement {
 
     /// A worker does not have a task any more.
     pub fn returned(&mut self, worker: usize, task: TaskId) {
-        let given = self.change(worker, |worker| {
-            let given = worker.held.remove(&task);
-            worker.sum -= given.map_or(0, |given| given.expected);
-            given
+        self.change(worker, |worker| {
+            if let Some(given) = worker.held.remove(&task) {
+                worker.sum -= given.expected;
+                worker.unknown -= usize::from(!given.is_known);
+            }
         });
-        self.unknown -= usize::from(given.is_some_and(|given| !given.is_known));
     }
 
-    /// Whether all workers have tasks that will last for so long, as far as one knows.
+    /// Whether all workers have two tasks for each thread or more, and those are expected to last for so long.
     pub fn all_have_work_for(&self, time: u64) -> bool {
-        self.unknown == 0 && self.loads.first().is_some_and(|(load, _)| *load >= time)
+        self.workers.iter().filter(|worker| worker.is_present).all(|worker| worker.has_work_for(time))
     }
 
     /// Somebody who has tasks that he has not begun, while others have none: which to take back.
@@ -457,16 +461,14 @@ impl Placement {
 
     /// A worker is lost. Gives the tasks that have waited for it, but could run elsewhere, and those that could not.
     pub fn lose(&mut self, worker: usize) -> (Vec<TaskId>, Vec<TaskId>) {
-        let (mut free, mut stuck, mut unknown) = (Vec::new(), Vec::new(), 0);
+        let (mut free, mut stuck) = (Vec::new(), Vec::new());
         self.change(worker, |worker| {
             worker.is_present = false;
             free = std::mem::take(&mut worker.rather).into_keys().map(|turn| turn.2).collect();
             stuck = std::mem::take(&mut worker.only).into_iter().map(|turn| turn.2).collect();
-            unknown = worker.held.values().filter(|given| !given.is_known).count();
             worker.held.clear();
-            worker.sum = 0;
+            (worker.sum, worker.unknown) = (0, 0);
         });
-        self.unknown -= unknown;
         (free, stuck)
     }
 

@@ -117,6 +117,12 @@ fn a_rank_of_two_that_exchange_a_gibibyte() {
         if transport.rank() == 0 {
             transport.send(1, Channel::Partials, (0..length).map(byte).collect()).unwrap();
             assert!(transport.is_moving());
+            let mut waiter = Waiter::default();
+            while transport.is_sending() {
+                assert!(transport.receive().unwrap().is_none());
+                waiter.wait(Mood::Sending, std::thread::sleep);
+            }
+            assert!(!transport.is_moving());
         } else {
             let mut waiter = Waiter::default();
             let arrived = loop {
