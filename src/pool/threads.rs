@@ -287,7 +287,7 @@ impl Threads {
             if told.as_ref().is_some_and(|told| !told.counts) {
                 // Its value is dropped, which may take long, before the time of another task begins.
                 drop(runs);
-                told.into_iter().for_each(|told| self.tell(told, Some(SOON)));
+                told.into_iter().for_each(|told| self.tell(told, SOON));
                 continue;
             }
             // A task that waits for a part of its own must not be kept waiting by another task.
@@ -301,11 +301,11 @@ impl Threads {
                 runs.active -= 1;
                 leave(&mut runs);
                 drop(runs);
-                return told.into_iter().for_each(|told| self.tell(told, None));
+                return told.into_iter().for_each(|told| self.tell(told, Duration::ZERO));
             };
             drop(runs);
             let leisure = if is_stocked { LATER } else { SOON };
-            told.into_iter().for_each(|told| self.tell(told, Some(leisure)));
+            told.into_iter().for_each(|told| self.tell(told, leisure));
             if are_missing {
                 self.start();
             }
@@ -345,8 +345,8 @@ impl Threads {
         Ended { run: (task, number), end: Box::new(End { result, usage }), actor: actor.map(|(actor, _)| actor) }
     }
 
-    /// Tells of a run that has ended here. Whoever is told of it may take so much time, if this thread goes on with another.
-    fn tell(&self, told: Told, leisure: Option<Duration>) {
+    /// Tells of a run that has ended here. Whoever reads of it may take so much time: some, if this thread goes on with another.
+    fn tell(&self, told: Told, leisure: Duration) {
         let Told { ended: Ended { run: (task, _), end, .. }, counts, mut back } = told;
         if !counts {
             // It was given up, and nobody wants to hear of it.
@@ -357,7 +357,7 @@ impl Threads {
             back.insert(0, task);
         } else {
             let note = Note::Ended { task, end };
-            let _ = self.desk.post_within(leisure.unwrap_or_default(), note);
+            let _ = self.desk.post_within(leisure, note);
         }
         if !back.is_empty() {
             let _ = self.desk.post(Note::Returned(back));

@@ -242,8 +242,11 @@ impl Transport for Mpi {
         // Open MPI looks for what has arrived at the end of a probe that finds nothing: the next one finds it.
         for _ in 0..2 {
             while self.match_next()? {}
+            if let Some(incoming) = self.next_complete()? {
+                return Ok(Some(incoming));
+            }
         }
-        self.next_complete()
+        Ok(None)
     }
 
     fn is_sending(&self) -> bool {

@@ -3,7 +3,7 @@
 //! A rank that has nothing to compute yields for a moment, which answers within microseconds. After that, and at once
 //! where its cores have work, it sleeps for a fixed part of the time it has been idle. In contrast to a doubling
 //! back-off, two ranks that wait for each other cannot lock into the longest sleep: but for the shortest ones, a sleep is never
-//! longer than an eighth of what was waited already.
+//! longer than an eighth of what was waited already. A rank of a pool that has enough to do for longer sleeps for 4 ms each time.
 //!
 //! Where many ranks share each core (a crowd), whoever looks takes the core from somebody who computes. There a rank does not
 //! yield first, its shortest sleeps are as many times longer as there are ranks to a core, and the others are half of what was
@@ -23,8 +23,8 @@ const YIELDING_MOST: Duration = Duration::from_millis(1);
 const SLEEP_LEAST: Duration = Duration::from_micros(20);
 /// Where every thread of a rank has work, each look takes the time of one of them.
 const SLEEP_LEAST_SATURATED: Duration = Duration::from_micros(150);
-/// Where they have more than one piece of work each, they wait for nothing that it would hear: with its way in and out of the
-/// kernel, its cold caches and its timer a look takes 10 to 40 µs of a thread's time on a virtual machine.
+/// Where they have more than one piece of work each, they wait for nothing that it would hear, and each look, with its timer,
+/// its way in and out of the kernel and caches that are cold afterwards, takes from them what a short task takes.
 pub(crate) const SLEEP_STOCKED: Duration = Duration::from_millis(4);
 /// Polls after each sleep while something is under way: some libraries take several to bring one message along.
 const BURST: u32 = 8;
@@ -177,7 +177,8 @@ mod tests {
                 assert!(sleep <= (idle / 8).max(least), "{mood:?} {idle:?} {sleep:?}");
                 assert!((least..=SLEEP_MOST).contains(&sleep), "{mood:?} {idle:?} {sleep:?}");
             }
-            assert!((SLEEP_LEAST..=SLEEP_STOCKED).contains(&least), "{mood:?} {least:?}");
+            let most = if mood == Mood::Stocked { SLEEP_STOCKED } else { SLEEP_LEAST_SATURATED };
+            assert!((SLEEP_LEAST..=most).contains(&least), "{mood:?} {least:?}");
         }
     }
 

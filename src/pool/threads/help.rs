@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Absent, Ended, Job, Runs, Threads, Told, Work, is_in_a_task};
 use crate::lock::lock;
@@ -66,8 +66,8 @@ impl Threads {
         }
         let told = lock(&self.runs).end_help(ended);
         // Somebody waits for the word of it if this thread goes on to, or another one.
-        let is_at_leisure = slot.is_settled() && !slot.is_watched();
-        self.tell(told, is_at_leisure.then_some(SOON));
+        let leisure = if slot.is_settled() && !slot.is_watched() { SOON } else { Duration::ZERO };
+        self.tell(told, leisure);
         self.start();
     }
 }
